@@ -1,0 +1,1 @@
+"""The contracts a plug-in implements: model, reward, searcher, selector. One screen each."""

@@ -1,0 +1,165 @@
+"""The contract of a language model: batch in, outcomes out as they finish.
+
+A model knows nothing of prompts, rewards, budgets or journals. It is handed requests and yields
+`(position, outcome)` pairs in the order in which they finish. Retrying, pacing and deadlines are the
+model's own business; what it cannot answer it yields as a `Failure`, and only what concerns every
+request alike (a refused key, a model that does not exist) is raised, as a `ModelError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from ..records import Message, Usage
+
+Admit = Callable[[int], bool]
+FailureReason = Literal["timeout", "server", "malformed", "rejected", "unsupported", "budget", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a completion is decoded; every field is part of the cache key.
+
+    Attributes:
+        max_tokens: most tokens to generate.
+        temperature: 0 is greedy.
+        top_p: nucleus mass; 1 is off.
+        stop: strings that end the completion; they are not part of its text.
+        seed: sampling seed of the run. A model mixes in the request's `sample`, so that the n samples
+            of one request differ and each is reproducible where the model allows it.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Complete `messages`; `sample` numbers repeated draws; `suffix` is text that must follow (insertion)."""
+
+    messages: tuple[Message, ...]
+    decoding: Decoding = Decoding()
+    sample: int = 0
+    suffix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LikelihoodRequest:
+    """Score `continuation` as the assistant's reply to `messages`."""
+
+    messages: tuple[Message, ...]
+    continuation: str
+
+
+Request = GenerateRequest | LikelihoodRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A generated reply. `finish` is `stop` or `length`; `lost` as in `Failure`."""
+
+    text: str
+    finish: str = "stop"
+    usage: Usage = Usage()
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Log-probability of a continuation: `logprob` is the sum in nats over its `tokens` tokens."""
+
+    logprob: float
+    tokens: int
+    usage: Usage = Usage()
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that could not be answered.
+
+    Attributes:
+        reason: timeout, server (5xx, connection, rate limit past the deadline), malformed (not a valid
+            reply), rejected (this request alone is refused, HTTP 400), unsupported (the model cannot do
+            this kind of request), budget (`admit` said no), error (anything else).
+        message: one line for people; holds no secret.
+        lost: attempts that may have been billed although their usage was never seen (a timeout after
+            sending); they are charged at their worst case.
+    """
+
+    reason: FailureReason
+    message: str = ""
+    lost: int = 0
+
+
+Outcome = Completion | Likelihood | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What makes two models the same for the cache: where, which, and which version of it.
+
+    Attributes:
+        endpoint: base URL, `local`, or a name for in-process code.
+        model: the name given by the user or the server.
+        revision: hash of the weights, or the revision the endpoint reports; empty when unknown.
+    """
+
+    endpoint: str
+    model: str
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model may be able to do, as far as can be said without calling it.
+
+    The truth about an endpoint is found by a probe: a real request, which an unable model answers with
+    a `Failure("unsupported")`.
+    """
+
+    likelihood: bool = False
+    insert: bool = False
+
+
+def always(_: int) -> bool:
+    """Admit every attempt."""
+    return True
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A target, proposer or judge.
+
+    `admit(i)` must be asked before every attempt, also a repeated one, to answer `requests[i]`; when it
+    says False, no call is made and `Failure("budget")` is yielded. Every position is yielded exactly
+    once. A caller may stop iterating early: the model then cancels what it has under way. Results for a
+    request must not depend on what else is in the batch.
+    """
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, place and version, for the cache key."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the model may be able to do; costs no call."""
+        ...
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Completion | Failure]]:
+        """Yield the completion of each request as it finishes."""
+        ...
+
+    def loglikelihood(
+        self, requests: Sequence[LikelihoodRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Likelihood | Failure]]:
+        """Yield the log-probability of each continuation as it finishes."""
+        ...

@@ -1,0 +1,102 @@
+"""The contract of a searcher, and the session that is all it sees.
+
+A searcher is deterministic given the run's seed and what its session answered. That alone makes it
+durable: a killed run is run again, and the journal answers until it ends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from ..prompt import Prompt
+from ..records import Budget, Evaluation, Example, Message
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTask:
+    """What a searcher may know of the task: never a select or test row.
+
+    Attributes:
+        rows: the search rows in the run's seeded order; `session.score(prompts, n)` uses the first n.
+        seed_prompt: the prompt to beat.
+        fields: names of the input columns.
+        description: what the user says the task is; may be empty.
+    """
+
+    rows: tuple[Example, ...]
+    seed_prompt: Prompt
+    fields: tuple[str, ...]
+    description: str = ""
+
+
+class Session(Protocol):
+    """A searcher's whole world.
+
+    Attributes:
+        task: the rows to search on, and the prompt to beat.
+        rng: the searcher's only source of chance.
+        workdir: a folder for checkpoints (trainers only); empty on a fresh run.
+    """
+
+    task: SearchTask
+    rng: random.Random
+    workdir: Path
+
+    @property
+    def remaining(self) -> Budget:
+        """What is left for searching, the final comparison already set aside."""
+        ...
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        rows: int | Sequence[Example] | None = None,
+        reward: str | None = None,
+    ) -> list[Evaluation]:
+        """Evaluate prompts on the first `rows` search rows (None: all), all on the same ones.
+
+        Every prompt given becomes a candidate of the run. Asking again for a known cell costs nothing.
+        `reward` names another reward than the task's as a search signal (say `log_likelihood`).
+
+        Raises:
+            BudgetExhausted: let it pass; the run goes on to choose among what was scored.
+        """
+        ...
+
+    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
+        """Return the evaluations of the `k` best prompts on search rows, best first (run's selector)."""
+        ...
+
+    def propose(
+        self,
+        chats: Sequence[Sequence[Message]],
+        n: int = 1,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        suffixes: Sequence[str] | None = None,
+    ) -> list[list[str]]:
+        """Draw `n` replies of the proposer to each chat; a failed call is left out of its list.
+
+        The same chat asked again draws new samples. `suffixes` (one a chat) asks for insertion.
+        """
+        ...
+
+    def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
+        """Whether a model is able, found by one journaled probe."""
+        ...
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """A search algorithm; its constructor stores hyperparameters and nothing else."""
+
+    def search(self, session: Session) -> None:
+        """Propose and score prompts until satisfied; every scored prompt is a candidate of the run."""
+        ...

@@ -1,0 +1,1 @@
+"""The job and rows that `promptopt init --demo` writes."""

@@ -1,0 +1,1 @@
+"""Target models: local, remote, embedded, and plain functions."""

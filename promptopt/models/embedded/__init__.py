@@ -1,0 +1,1 @@
+"""The embedded language model, trained from scratch and shipped with the package."""

@@ -1,0 +1,129 @@
+"""The candidate that searchers change: instruction, demonstrations, layout, program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .errors import DataError
+from .programs import Program, Single, program_from_dict
+from .records import Example, FrozenMap, Message, digest
+from .template import Template, parse_prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A worked example shown in the prompt."""
+
+    inputs: FrozenMap
+    output: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An immutable candidate.
+
+    Equality, hash and `id` hold what a model would see and how it is called; lineage (`parents`,
+    `origin`) is left out, so the same text found twice is the same prompt.
+
+    Attributes:
+        instruction: what to do, in words.
+        demonstrations: worked examples, in order.
+        template: how the parts are laid out.
+        program: how one answer is produced from model calls.
+        parents: ids of the prompts it was made from.
+        origin: what made it, in a word or two (`ape/forward`).
+    """
+
+    instruction: str = ""
+    demonstrations: tuple[Demonstration, ...] = ()
+    template: Template = Template()
+    program: Program = Single()
+    parents: tuple[str, ...] = field(default=(), compare=False)
+    origin: str = field(default="user", compare=False)
+
+    @classmethod
+    def parse(cls, text: str, fields: list[str] | tuple[str, ...]) -> Prompt:
+        """Read a prompt written as one text; see `template.parse_prompt` for how it is split."""
+        instruction, template = parse_prompt(text, fields)
+        prompt = cls(instruction, template=template)
+        prompt.template.check(fields)
+        return prompt
+
+    @cached_property
+    def id(self) -> str:
+        """Content hash: 16 hexadecimal digits."""
+        content = self.to_dict()
+        del content["parents"], content["origin"]
+        return digest(content)
+
+    def render(self, example: Example) -> tuple[Message, ...]:
+        """Return the messages for one row."""
+        template = self.template
+        shown = template.separator.join(
+            template.render(template.demonstration, {**demo.inputs, "output": demo.output})
+            for demo in self.demonstrations
+        )
+        values = {**example.inputs, "instruction": self.instruction, "demonstrations": shown}
+        user = Message("user", template.render(template.user, values))
+        if not template.system:
+            return (user,)
+        return (Message("system", template.render(template.system, values)), user)
+
+    def child(self, *, origin: str, **changes: Any) -> Prompt:
+        """Return a changed copy whose parent is this prompt."""
+        return replace(self, parents=(self.id,), origin=origin, **changes)
+
+    @property
+    def length(self) -> int:
+        """Characters of instruction and demonstrations: what a shorter prompt has fewer of."""
+        return len(self.instruction) + sum(
+            len(demo.output) + sum(map(len, demo.inputs.values())) for demo in self.demonstrations
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; `from_dict` reads it back."""
+        return {
+            "instruction": self.instruction,
+            "demonstrations": [{"inputs": dict(d.inputs), "output": d.output} for d in self.demonstrations],
+            "template": asdict(self.template),
+            "program": self.program.to_dict(),
+            "parents": list(self.parents),
+            "origin": self.origin,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Prompt:
+        """Read what `to_dict` wrote."""
+        try:
+            return cls(
+                instruction=data["instruction"],
+                demonstrations=tuple(
+                    Demonstration(FrozenMap(d["inputs"]), d["output"]) for d in data.get("demonstrations", ())
+                ),
+                template=Template(**data["template"]) if "template" in data else Template(),
+                program=program_from_dict(data.get("program", {"name": "single"})),
+                parents=tuple(data.get("parents", ())),
+                origin=data.get("origin", "user"),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError("prompt", f"not a saved prompt: {error}", got=data) from error
+
+    def save(self, path: str | Path) -> Path:
+        """Write the prompt as JSON and return the path."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prompt:
+        """Read a prompt that `save` wrote."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(str(path), f"cannot be read as a prompt: {error}") from error
+        return cls.from_dict(data)

@@ -1,0 +1,1 @@
+"""Selectors: which of these prompts are best, found with how few cells."""

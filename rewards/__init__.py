@@ -1,0 +1,1 @@
+"""Rewards: how an output is judged, one idea a file."""

@@ -1,0 +1,1 @@
+"""Searchers: one algorithm a file, each reads like its paper."""
