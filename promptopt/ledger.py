@@ -1,0 +1,179 @@
+"""What a run may spend and has spent, by role: reserve the worst case before sending, settle after."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from .records import Budget, Price, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was spent: model calls (each attempt is one), tokens, US dollars, seconds of waiting."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Spent) -> Spent:
+        """Add two amounts."""
+        return Spent(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.usd + other.usd,
+            self.seconds + other.seconds,
+        )
+
+    def __sub__(self, other: Spent) -> Spent:
+        """Subtract two amounts."""
+        return self + other.scaled(-1)
+
+    def scaled(self, factor: int) -> Spent:
+        """Return `factor` times this amount."""
+        return Spent(
+            self.calls * factor,
+            self.prompt_tokens * factor,
+            self.completion_tokens * factor,
+            self.usd * factor,
+            self.seconds * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A reservation for one attempt: its worst case."""
+
+    role: str
+    bound: Usage
+
+
+class Ledger:
+    """One hard budget over all roles; safe to use from several threads.
+
+    The invariant: spent + reserved + held back never exceeds a cap when a reservation is granted.
+    `hold` sets aside what the final comparison will need, so that a search cannot spend it.
+    """
+
+    def __init__(
+        self,
+        budget: Budget = Budget(),
+        prices: Mapping[str, Price] | None = None,
+        *,
+        elapsed: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start an empty ledger; `elapsed` is the seconds that earlier processes of the run took."""
+        self.budget = budget
+        self._prices = dict(prices or {})
+        self._clock = clock
+        self._start = clock() - elapsed
+        self._lock = threading.Lock()
+        self._spent: dict[str, Spent] = {}
+        self._reserved = Spent()
+        self._held = Spent()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds the run has taken, earlier processes included."""
+        return self._clock() - self._start
+
+    @property
+    def by_role(self) -> dict[str, Spent]:
+        """What each role has spent."""
+        with self._lock:
+            return dict(self._spent)
+
+    @property
+    def total(self) -> Spent:
+        """What all roles have spent together."""
+        with self._lock:
+            return self._total()
+
+    @property
+    def open_reservations(self) -> int:
+        """Attempts under way."""
+        with self._lock:
+            return self._reserved.calls
+
+    @property
+    def remaining(self) -> Budget:
+        """Caps less what is spent, reserved and held back; None where there is no cap."""
+        with self._lock:
+            used = self._total() + self._reserved + self._held
+        cap = self.budget
+        return Budget(
+            calls=None if cap.calls is None else max(0, cap.calls - used.calls),
+            tokens=None if cap.tokens is None else max(0, cap.tokens - used.tokens),
+            usd=None if cap.usd is None else max(0.0, cap.usd - used.usd),
+            minutes=None
+            if cap.minutes is None
+            else max(0.0, cap.minutes - (self.elapsed + self._held.seconds) / 60),
+        )
+
+    def price(self, role: str) -> Price:
+        """Return the price of a role's tokens."""
+        return self._prices.get(role, Price())
+
+    def hold(self, amount: Spent) -> None:
+        """Set aside `amount` (it replaces what was held before)."""
+        with self._lock:
+            self._held = amount
+
+    def reserve(self, role: str, bound: Usage) -> Ticket | None:
+        """Reserve one attempt that uses at most `bound`; None when a cap could be passed."""
+        need = self._amount(role, 1, bound)
+        with self._lock:
+            if self.blocked_by(self._total() + self._reserved + self._held + need):
+                return None
+            self._reserved += need
+        return Ticket(role, bound)
+
+    def settle(self, ticket: Ticket, usage: Usage | None, seconds: float = 0.0) -> None:
+        """Turn a reservation into spending: `usage`, or the whole bound when it was never seen."""
+        actual = self._amount(ticket.role, 1, ticket.bound if usage is None else usage)
+        with self._lock:
+            self._reserved -= self._amount(ticket.role, 1, ticket.bound)
+            self._add(ticket.role, replace(actual, seconds=seconds))
+
+    def charge(self, role: str, calls: int, usage: Usage, seconds: float = 0.0) -> None:
+        """Book spending of an earlier process of this run; it is never refused."""
+        with self._lock:
+            self._add(role, replace(self._amount(role, calls, usage), seconds=seconds))
+
+    def blocked_by(self, used: Spent) -> str:
+        """Return which cap `used` (or the clock) would pass, in words; empty when none."""
+        cap = self.budget
+        if cap.calls is not None and used.calls > cap.calls:
+            return f"{cap.calls} calls"
+        if cap.tokens is not None and used.tokens > cap.tokens:
+            return f"{cap.tokens} tokens"
+        if cap.usd is not None and used.usd > cap.usd:
+            return f"{cap.usd} US dollars"
+        if cap.minutes is not None and self.elapsed + self._held.seconds > cap.minutes * 60:
+            return f"{cap.minutes} minutes"
+        return ""
+
+    def why_blocked(self, role: str, bound: Usage) -> str:
+        """Return the cap that refuses an attempt bounded by `bound`, in words."""
+        with self._lock:
+            return self.blocked_by(self._total() + self._held + self._amount(role, 1, bound))
+
+    def _amount(self, role: str, calls: int, usage: Usage) -> Spent:
+        return Spent(calls, usage.prompt_tokens, usage.completion_tokens, self.price(role).usd(usage))
+
+    def _add(self, role: str, amount: Spent) -> None:
+        self._spent[role] = self._spent.get(role, Spent()) + amount
+
+    def _total(self) -> Spent:
+        return sum(self._spent.values(), Spent())
