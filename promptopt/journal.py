@@ -1,0 +1,227 @@
+"""The only truth of a run: SQLite (WAL) with every model call, every prompt and every cell.
+
+The journal knows nothing of models, prompts' meaning or budgets: it keeps what it is given, under keys.
+A call's outcome is committed before anybody uses it. Attempts are written down before they are sent,
+so that after a kill those without an answer can be counted as possibly billed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import JournalError
+from .records import Usage, canonical_json
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
+    attempts INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL, at REAL NOT NULL, checksum TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, role TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, at REAL NOT NULL, lost INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS prompts (
+    id TEXT PRIMARY KEY, content TEXT NOT NULL, origin TEXT NOT NULL, parents TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cells (
+    prompt TEXT NOT NULL, example TEXT NOT NULL, sample INTEGER NOT NULL, reward TEXT NOT NULL,
+    split TEXT NOT NULL, status TEXT NOT NULL, value REAL, feedback TEXT NOT NULL, parsed INTEGER NOT NULL,
+    output TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (prompt, example, sample, reward)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A journaled model call: the outcome as plain data, and what it took."""
+
+    outcome: dict[str, Any]
+    attempts: int
+    usage: Usage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """An attempt that was under way when its process died; it may have been billed up to `bound`."""
+
+    role: str
+    bound: Usage
+
+
+class Journal:
+    """One SQLite file; safe to use from several threads of one process.
+
+    Args:
+        path: the file, or `:memory:` for a run that leaves nothing behind.
+        read_only: open an existing journal without changing it.
+    """
+
+    def __init__(self, path: str | Path = ":memory:", *, read_only: bool = False) -> None:
+        """Open or create the journal."""
+        self.path = str(path)
+        self._lock = threading.RLock()
+        self._depth = 0
+        try:
+            if read_only:
+                uri = f"{Path(path).resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+            else:
+                self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.executescript(SCHEMA)
+            version = self.get_meta("schema_version")
+        except sqlite3.DatabaseError as error:
+            raise JournalError(self.path, f"cannot be opened as a journal: {error}") from error
+        if version is None and not read_only:
+            self.set_meta("schema_version", SCHEMA_VERSION)
+        elif version != SCHEMA_VERSION:
+            raise JournalError(
+                self.path,
+                "written by another version",
+                got=version,
+                do="use that version, or start a new run",
+            )
+
+    def close(self) -> None:
+        """Close the file; what was recorded is committed already."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Commit everything recorded inside at once, at the end (also when an exception passes)."""
+        with self._lock:
+            if self._depth == 0:
+                self._db.execute("BEGIN")
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._db.execute("COMMIT")
+
+    def get_meta(self, key: str) -> Any:
+        """Return a value of the run's own notes, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Set a value of the run's own notes (JSON)."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, canonical_json(value)))
+
+    def get_call(self, key: str) -> Call | None:
+        """Return the call with this key; None when it is not there or its checksum is wrong."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum"
+                " FROM calls WHERE key = ?",
+                (key,),
+            ).fetchone()
+        if row is None or row[5] != _checksum(key, row[0]):
+            return None
+        return Call(json.loads(row[0]), row[1], Usage(row[2], row[3]), row[4])
+
+    def put_call(self, key: str, role: str, request: dict[str, Any], call: Call) -> None:
+        """Record a call's outcome and strike its attempts off the list of those under way."""
+        outcome = canonical_json(call.outcome)
+        with self.batch():
+            self._db.execute(
+                "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    role,
+                    canonical_json(request),
+                    outcome,
+                    call.attempts,
+                    call.usage.prompt_tokens,
+                    call.usage.completion_tokens,
+                    call.seconds,
+                    time.time(),
+                    _checksum(key, outcome),
+                ),
+            )
+            self._db.execute("DELETE FROM attempts WHERE key = ? AND lost = 0", (key,))
+
+    def put_attempt(self, key: str, role: str, bound: Usage) -> None:
+        """Record that an attempt is about to be sent."""
+        with self._lock:
+            self._db.execute(
+                "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at) VALUES (?, ?, ?, ?, ?)",
+                (key, role, bound.prompt_tokens, bound.completion_tokens, time.time()),
+            )
+
+    def lose_attempts(self) -> list[LostAttempt]:
+        """Mark attempts that never got an answer as lost; return all lost ones of the run."""
+        with self._lock:
+            self._db.execute("UPDATE attempts SET lost = 1 WHERE lost = 0")
+            rows = self._db.execute(
+                "SELECT role, prompt_tokens, completion_tokens FROM attempts ORDER BY id"
+            ).fetchall()
+        return [LostAttempt(role, Usage(prompt, completion)) for role, prompt, completion in rows]
+
+    def forget_failures(self) -> int:
+        """Delete failed calls, so that they are tried again; return how many."""
+        with self.batch():
+            cursor = self._db.execute("DELETE FROM calls WHERE json_extract(outcome, '$.type') = 'failure'")
+            self._db.execute("DELETE FROM cells WHERE status = 'failed'")
+            return cursor.rowcount
+
+    def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
+        """Record a candidate; one that is known already keeps its first lineage."""
+        with self._lock:
+            self._db.execute(
+                "INSERT OR IGNORE INTO prompts VALUES (?, ?, ?, ?, ?)",
+                (
+                    identifier,
+                    canonical_json(content),
+                    content.get("origin", ""),
+                    canonical_json(content.get("parents", [])),
+                    time.time(),
+                ),
+            )
+
+    def put_cells(self, split: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Record cells: (prompt, example, sample, reward, status, value, feedback, parsed, output, reason)."""
+        with self.batch():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO cells (split, prompt, example, sample, reward, status, value,"
+                " feedback, parsed, output, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(split, *row) for row in rows],
+            )
+
+    def prompts(self) -> list[dict[str, Any]]:
+        """Return the content of all candidates in the order in which they were found."""
+        with self._lock:
+            rows = self._db.execute("SELECT content FROM prompts ORDER BY rowid").fetchall()
+        return [json.loads(row[0]) for row in rows]
+
+    def count(self, table: str) -> int:
+        """Return the number of rows of `calls`, `prompts`, `cells` or `attempts`."""
+        if table not in ("calls", "prompts", "cells", "attempts"):
+            raise ValueError(table)
+        with self._lock:
+            return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+
+def _checksum(key: str, outcome: str) -> str:
+    return hashlib.blake2b(f"{key}\n{outcome}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
