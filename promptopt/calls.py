@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .contracts.model import (
+    Admit,
     Completion,
     Failure,
     GenerateRequest,
@@ -28,7 +29,7 @@ from .contracts.model import (
 from .errors import BudgetExhausted, ConfigError, ContractError
 from .journal import Call, Journal
 from .ledger import Ledger, Ticket
-from .records import Message, Usage, digest
+from .records import Usage, digest
 
 KEY_VERSION = 1
 MESSAGE_OVERHEAD = 64
@@ -59,16 +60,18 @@ def request_to_dict(request: Request) -> dict[str, Any]:
 
 def worst_case(request: Request) -> Usage:
     """Return the most tokens a request can use: no token is shorter than a byte of UTF-8."""
-    size = sum(_bytes(message) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
+    size = sum(_bytes(message.content) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
     if isinstance(request, LikelihoodRequest):
-        return Usage(size + len(request.continuation.encode("utf-8", "surrogatepass")), 1)
-    return Usage(
-        size + len((request.suffix or "").encode("utf-8", "surrogatepass")), request.decoding.max_tokens
-    )
+        return Usage(size + _bytes(request.continuation), 1)
+    return Usage(size + _bytes(request.suffix or ""), request.decoding.max_tokens)
 
 
-def _bytes(message: Message) -> int:
-    return len(message.content.encode("utf-8", "surrogatepass"))
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _tell_nobody(role: str, done: int, asked: int) -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class Caller:
         ledger: Ledger,
         *,
         reuse: Sequence[Journal] = (),
-        on_outcome: OnOutcome = lambda role, done, asked: None,
+        on_outcome: OnOutcome = _tell_nobody,
     ) -> None:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
@@ -146,7 +149,8 @@ class Caller:
                         self._landed.notify_all()
             elif elsewhere:
                 with self._landed:
-                    self._landed.wait_for(lambda: not (elsewhere & self._flying), timeout=1.0)
+                    if elsewhere & self._flying:
+                        self._landed.wait(timeout=1.0)
         return [outcomes[key] for key in keys]
 
     def _identity(self, role: str) -> ModelIdentity:
@@ -241,7 +245,7 @@ class Caller:
                 )
         return refused
 
-    def _outcomes(self, role: str, purchases: list[_Purchase], admit: Callable[[int], bool]) -> Any:
+    def _outcomes(self, role: str, purchases: list[_Purchase], admit: Admit) -> Iterator[tuple[int, Outcome]]:
         """Iterate over the model's answers to a batch of one kind; split a mixed batch."""
         model = self.model(role)
         for kind, method in ((GenerateRequest, model.generate), (LikelihoodRequest, model.loglikelihood)):
@@ -250,7 +254,7 @@ class Caller:
                 continue
             requests: Any = [purchases[i].request for i in places]
             answers = method(requests, lambda i, places=places: admit(places[i]))  # type: ignore[misc]
-            with closing(answers) if hasattr(answers, "close") else nullcontext():
+            with closing(answers) if isinstance(answers, Generator) else nullcontext():
                 for position, outcome in answers:
                     yield places[position], outcome
 

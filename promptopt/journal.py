@@ -22,6 +22,7 @@ from .errors import JournalError
 from .records import Usage, canonical_json
 
 SCHEMA_VERSION = 1
+MAX_UNCOMMITTED_SECONDS = 0.5
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -76,6 +77,7 @@ class Journal:
         self.path = str(path)
         self._lock = threading.RLock()
         self._depth = 0
+        self._begun = 0.0
         try:
             if read_only:
                 uri = f"{Path(path).resolve().as_uri()}?mode=ro"
@@ -105,10 +107,15 @@ class Journal:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Commit everything recorded inside at once, at the end (also when an exception passes)."""
+        """Commit what is recorded inside at the end (also when an exception passes), or every half second."""
         with self._lock:
             if self._depth == 0:
                 self._db.execute("BEGIN")
+                self._begun = time.monotonic()
+            elif time.monotonic() - self._begun > MAX_UNCOMMITTED_SECONDS:
+                self._db.execute("COMMIT")
+                self._db.execute("BEGIN")
+                self._begun = time.monotonic()
             self._depth += 1
         try:
             yield
@@ -166,7 +173,8 @@ class Journal:
         """Record that an attempt is about to be sent."""
         with self._lock:
             self._db.execute(
-                "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at)"
+                " VALUES (?, ?, ?, ?, ?)",
                 (key, role, bound.prompt_tokens, bound.completion_tokens, time.time()),
             )
 
@@ -201,7 +209,7 @@ class Journal:
             )
 
     def put_cells(self, split: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Record cells: (prompt, example, sample, reward, status, value, feedback, parsed, output, reason)."""
+        """Record cells, each a tuple of the columns named below, `split` first."""
         with self.batch():
             self._db.executemany(
                 "INSERT OR REPLACE INTO cells (split, prompt, example, sample, reward, status, value,"

@@ -67,14 +67,14 @@ class Ledger:
 
     def __init__(
         self,
-        budget: Budget = Budget(),
+        budget: Budget | None = None,
         prices: Mapping[str, Price] | None = None,
         *,
         elapsed: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start an empty ledger; `elapsed` is the seconds that earlier processes of the run took."""
-        self.budget = budget
+        self.budget = budget or Budget()
         self._prices = dict(prices or {})
         self._clock = clock
         self._start = clock() - elapsed
