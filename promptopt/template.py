@@ -173,7 +173,8 @@ def render_jinja(text: str, values: Mapping[str, str]) -> str:
     try:
         from jinja2 import StrictUndefined
         from jinja2 import TemplateError as JinjaError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+        from jinja2.exceptions import SecurityError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
         raise MissingExtra("template.engine jinja", "jinja2", "text") from error
 

@@ -1,0 +1,80 @@
+"""Baselines every searcher should beat: the prompt as it is, and the best of n paraphrases of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from promptopt.contracts.searcher import Session
+from promptopt.errors import ConfigError, ModelError
+from promptopt.template import fill
+
+from ._text import VARIATION, chat, check_has_place, read_instruction, unique
+
+
+@dataclass(frozen=True)
+class SeedOnly:
+    """Score the seed prompt and propose nothing."""
+
+    def search(self, session: Session) -> None:
+        """Score the seed on every search row."""
+        session.score([session.task.seed_prompt])
+
+
+@dataclass(frozen=True)
+class Paraphrases:
+    """Draw n paraphrases of the seed's instruction, keep the best.
+
+    What luck with wording alone is worth: the paraphrases see no row, so a searcher that reads the rows
+    should do better at equal cost.
+
+    Attributes:
+        n: paraphrases drawn.
+        variation: meta-prompt with the slot `{{instruction}}`.
+        temperature: of the proposer.
+        top_p: of the proposer.
+        max_tokens: most tokens of a paraphrase.
+        max_chars: longer paraphrases are dropped.
+    """
+
+    n: Annotated[int, Field(ge=1)] = 20
+    variation: str = VARIATION
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1)] = 100
+    max_chars: Annotated[int, Field(ge=1)] = 500
+
+    def search(self, session: Session) -> None:
+        """Paraphrase, then select among the paraphrases and the seed.
+
+        Raises:
+            ConfigError: the seed prompt has no instruction, or no place for one.
+            ModelError: the proposer gave nothing that can be read as an instruction.
+        """
+        seed = session.task.seed_prompt
+        check_has_place(seed, "searcher paraphrases")
+        if not seed.instruction:
+            raise ConfigError(
+                "searcher paraphrases",
+                "the prompt has no instruction",
+                do="write one, or use the searcher ape",
+            )
+        (replies,) = session.propose(
+            [chat(fill(self.variation, {"instruction": seed.instruction}))],
+            self.n,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+        )
+        texts = [text for text in (read_instruction(reply, self.max_chars) for reply in replies) if text]
+        if not texts:
+            raise ModelError(
+                "searcher paraphrases",
+                f"the proposer's {len(replies)} replies hold no instruction",
+                got=replies[0] if replies else None,
+                do="try another proposer, or other max_tokens or max_chars",
+            )
+        children = [seed.child(instruction=text, origin="paraphrases") for text in texts]
+        session.select(unique([seed, *children]), 1)
