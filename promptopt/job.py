@@ -1,0 +1,308 @@
+"""What a run is asked to do: the job, as frozen pydantic models; it knows nothing of files or plug-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    model_serializer,
+    model_validator,
+)
+
+from .prices import list_price
+from .programs import Program, program_from_dict
+from .prompt import Demonstration, Prompt
+from .records import Budget, FrozenMap, Price
+from .template import Template, parse_prompt
+
+
+class Spec(BaseModel):
+    """Base of all parts: frozen, an unknown key is an error, `5` where text is wanted is the text `5`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    @model_serializer(mode="wrap")
+    def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not set; a null given as a plug-in's option stays."""
+        data: dict[str, Any] = handler(self)
+        return {k: v for k, v in data.items() if v is not None or k in (self.model_extra or {})}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+Amount = Annotated[float, BeforeValidator(_number), Field(gt=0)]
+Tokens = Annotated[float, BeforeValidator(_number), Field(ge=0)]
+
+
+def _short(key: str, part: type[Spec]) -> BeforeValidator:
+    """Accept a plain string for a part of which only `key` is given."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=str | part
+    )
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+class Sizes(Spec):
+    """Rows per split, drawn with the run's seed."""
+
+    search: Count | None = Field(default=None, description="rows the searcher sees")
+    select: Count | None = Field(default=None, description="rows the finalists are chosen on")
+    test: Count | None = Field(
+        default=None, description="rows the verdict is spoken on; opened once, at the end"
+    )
+
+
+class DataSpec(Spec):
+    """Where the rows are and what their columns mean."""
+
+    path: str | None = Field(default=None, description="one file (or hub name) to be split")
+    search: str | None = Field(default=None, description="file of search rows, instead of `path`")
+    select: str | None = Field(
+        default=None, description="file of select rows; without it they are taken from search"
+    )
+    test: str | None = Field(default=None, description="file of test rows")
+    format: Literal["jsonl", "csv", "parquet", "hub"] | None = Field(
+        None, description="default: from the name"
+    )
+    inputs: Texts | None = Field(
+        default=None, description="input columns; default: all that have no other meaning"
+    )
+    answer: Texts | None = Field(default=None, description="column of the accepted answer or answers")
+    options: str | None = Field(default=None, description="column of the possible answers")
+    id: str | None = Field(default=None, description="column that names a row")
+    group: str | None = Field(
+        default=None, description="column of rows that belong together and are never split"
+    )
+    split: str | None = Field(
+        None, description="column that says search, select or test (or train, dev, test)"
+    )
+    sizes: Sizes = Sizes()
+    allow_duplicates: StrictBool = Field(default=False, description="accept the same row in two splits")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSpec:
+        if (self.path is None) == (self.search is None):
+            raise ValueError("needs either `path` (one file) or `search` and `test` (a file each)")
+        if self.path is None and self.test is None:
+            raise ValueError(
+                "needs a `test` file beside `search`: the verdict is spoken on rows nobody has seen"
+            )
+        if self.path is not None and (self.select or self.test):
+            raise ValueError("has `path` and a file of its own for a split; rename `path` to `search`")
+        return self
+
+
+class DemonstrationSpec(Spec):
+    """A worked example shown in the prompt."""
+
+    inputs: dict[str, str]
+    output: str
+
+
+class PromptSpec(Spec):
+    """The prompt to beat: one text, or its parts."""
+
+    text: str | None = Field(default=None, description="instruction and layout in one, with {{column}} slots")
+    file: str | None = Field(default=None, description="a text file, or a prompt saved as JSON")
+    instruction: str = Field(default="", description="what to do, in words")
+    user: str | None = Field(default=None, description="layout of the user message")
+    system: str = Field(default="", description="layout of the system message")
+    demonstration: str | None = Field(
+        default=None, description="layout of one demonstration; holds {{output}}"
+    )
+    separator: str = Field(default="\n\n", description="what stands between demonstrations")
+    demonstrations: tuple[DemonstrationSpec, ...] = ()
+    engine: Literal["plain", "jinja"] = "plain"
+
+    @model_validator(mode="after")
+    def _one_form(self) -> PromptSpec:
+        parts = bool(self.instruction or self.user or self.system or self.demonstrations)
+        if (self.text is not None) + (self.file is not None) + parts != 1:
+            raise ValueError("needs exactly one of `text`, `file`, or `instruction` with its layout")
+        if self.text is not None and not self.text.strip():
+            raise ValueError("is empty; write the instruction you use today")
+        return self
+
+    def build(self, fields: tuple[str, ...], program: Program) -> Prompt:
+        """Return the seed prompt for rows with these input columns; its slots are checked."""
+        if self.text is not None:
+            instruction, template = parse_prompt(self.text, fields)
+        else:
+            default = Template.for_fields(fields)
+            instruction, template = (
+                self.instruction,
+                Template(
+                    user=self.user if self.user is not None else default.user,
+                    system=self.system,
+                    demonstration=self.demonstration
+                    if self.demonstration is not None
+                    else default.demonstration,
+                    separator=self.separator,
+                    engine=self.engine,
+                ),
+            )
+        template.check(fields)
+        shown = tuple(Demonstration(FrozenMap(d.inputs), d.output) for d in self.demonstrations)
+        return Prompt(instruction, shown, template, program)
+
+
+class PriceSpec(Spec):
+    """US dollars per million tokens."""
+
+    input: Tokens
+    output: Tokens
+
+
+class DecodingSpec(Spec):
+    """How the target's replies are decoded."""
+
+    max_tokens: Count = 64
+    temperature: Annotated[float, BeforeValidator(_number), Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 1.0
+    stop: Texts = ()
+
+
+class ModelSpec(Spec):
+    """A model in one of its roles; keys not named here are options of the model plug-in."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(description="provider/name, such as embedded/small, hf/FOLDER or openai/gpt-4o-mini")
+    price: PriceSpec | None = Field(
+        default=None, description="US dollars per million tokens; needed for budget.usd"
+    )
+    decoding: DecodingSpec = DecodingSpec()
+
+    @model_validator(mode="after")
+    def _has_provider(self) -> ModelSpec:
+        if not all(self.model.partition("/")[::2]):
+            raise ValueError(f"model {self.model!r} is not provider/name; write it like openai/gpt-4o-mini")
+        return self
+
+    @property
+    def provider(self) -> str:
+        """The model plug-in."""
+        return self.model.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The model, as its provider calls it."""
+        return self.model.partition("/")[2]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the model plug-in."""
+        return dict(self.model_extra or {})
+
+    @property
+    def list_price(self) -> Price | None:
+        """What its tokens cost: the job's price, else the list price; None when unknown."""
+        if self.price is not None:
+            return Price(self.price.input, self.price.output)
+        return list_price(self.provider, self.name, own_endpoint="base_url" in self.options)
+
+
+class PluginSpec(Spec):
+    """A plug-in by name; the other keys are its options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the plug-in."""
+        return dict(self.model_extra or {})
+
+
+class BudgetSpec(Spec):
+    """Hard caps over target, proposer and judge together."""
+
+    calls: Count | None = Field(default=None, description="model calls, retries included")
+    tokens: Count | None = Field(default=None, description="prompt and completion tokens")
+    usd: Amount | None = Field(default=None, description="US dollars")
+    minutes: Amount | None = Field(default=None, description="wall time")
+
+    def to_record(self) -> Budget:
+        """Return the caps as the ledger wants them."""
+        return Budget(self.calls, self.tokens, self.usd, self.minutes)
+
+
+Model = Annotated[ModelSpec, _short("model", ModelSpec)]
+Plugin = Annotated[PluginSpec, _short("name", PluginSpec)]
+
+
+class Job(Spec):
+    """Everything a run needs to know."""
+
+    name: str = Field(default="job", description="what the run is called", pattern=r"^[\w][\w .-]*$")
+    description: str = Field(
+        default="", description="what the task is, in a sentence; prompt writers may see it"
+    )
+    data: Annotated[DataSpec, _short("path", DataSpec)]
+    prompt: Annotated[PromptSpec, _short("text", PromptSpec)]
+    target: Model = Field(description="the model whose answers are to get better")
+    proposer: Model | None = Field(
+        default=None, description="the model that writes prompts; default: the target"
+    )
+    judge: Model | None = Field(
+        default=None, description="the model that judges replies, if the reward needs one"
+    )
+    reward: Plugin = Field(description="how a reply is judged")
+    search: Plugin = Field(default=PluginSpec(name="ape"), description="how prompts are found")
+    selector: Plugin = Field(
+        default=PluginSpec(name="successive_halving"), description="how the best are told apart"
+    )
+    program: Plugin = Field(
+        default=PluginSpec(name="single"), description="how one answer is made from model calls"
+    )
+    finalists: Count = Field(default=5, description="prompts that are compared on the select rows")
+    samples: Count = Field(default=1, description="replies per prompt and row")
+    budget: BudgetSpec = BudgetSpec()
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 0
+
+    @property
+    def roles(self) -> Mapping[str, ModelSpec]:
+        """The models by role; the proposer is the target unless another is named."""
+        roles = {"target": self.target, "proposer": self.proposer or self.target}
+        return roles if self.judge is None else {**roles, "judge": self.judge}
+
+    @property
+    def prices(self) -> dict[str, Price]:
+        """Prices by role, where they are known."""
+        return {role: price for role, spec in self.roles.items() if (price := spec.list_price) is not None}
+
+    def build_program(self) -> Program:
+        """Return the program of the seed prompt."""
+        return program_from_dict({"name": self.program.name, **self.program.options})
+
+    def build_prompt(self, fields: tuple[str, ...]) -> Prompt:
+        """Return the seed prompt for rows with these input columns."""
+        return self.prompt.build(fields, self.build_program())
+
+    def to_lock(self) -> dict[str, Any]:
+        """Return plain data with every default written out; `config.job_from_dict` reads it back.
+
+        It holds no secret: those are never part of a job.
+        """
+        return self.model_dump(mode="json")
