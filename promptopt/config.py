@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import plugins, strict_yaml
+from .data_hub import PREFIX
 from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
 from .job import Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
@@ -109,7 +110,7 @@ def _in_words(error: ValidationError, places: _Places) -> ConfigError:
     """Turn the first problem into one line; an unknown key explains a missing one, so it goes first."""
     problems = error.errors(include_url=False)
     problem = min(problems, key=lambda p: p["type"] != "extra_forbidden")
-    path: KeyPath = tuple(problem["loc"])
+    path: KeyPath = tuple(part for part in problem["loc"] if isinstance(part, int) or "[" not in part)
     where = places.where(path)
     dotted = ".".join(map(str, path))
     if problem["type"] == "extra_forbidden":
@@ -146,9 +147,14 @@ def _message(problem: ErrorDetails) -> str:
 
 
 def _shown(problem: ErrorDetails) -> object:
-    if isinstance(problem["input"], dict) or problem["type"] == "value_error":
-        return None if isinstance(problem["input"], dict) else problem["input"]
-    return "nothing" if problem["input"] is None else problem["input"]
+    if isinstance(problem["input"], dict):
+        return None
+    return _Nothing() if problem["input"] is None else problem["input"]
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
 
 
 def _spec(path: KeyPath) -> type[BaseModel] | None:
@@ -237,7 +243,7 @@ def _leaves(value: Any, path: KeyPath) -> Iterable[tuple[KeyPath, Any]]:
 def _with_full_paths(job: Job, base: Path) -> Job:
     """Resolve relative file names against the job file's folder."""
     files = job.data.model_dump(include={"path", "search", "select", "test"})
-    full = {key: str(base / value) for key, value in files.items() if value and job.data.format != "hub"}
+    full = {key: str(base / value) for key, value in files.items() if value and not value.startswith(PREFIX)}
     changes: dict[str, Any] = {"data": job.data.model_copy(update=full)}
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None and spec.name.startswith(("./", "../")):

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from .data_files import Format
 from .prices import list_price
 from .programs import Program, program_from_dict
 from .prompt import Demonstration, Prompt
@@ -32,9 +33,9 @@ class Spec(BaseModel):
 
     @model_serializer(mode="wrap")
     def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not set; a null given as a plug-in's option stays."""
+        """Leave out what is not set; a null that was written stays, for it may mean something."""
         data: dict[str, Any] = handler(self)
-        return {k: v for k, v in data.items() if v is not None or k in (self.model_extra or {})}
+        return {k: v for k, v in data.items() if v is not None or k in self.model_fields_set}
 
 
 def _number(value: Any) -> Any:
@@ -43,9 +44,8 @@ def _number(value: Any) -> Any:
     return value
 
 
+Number = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-Amount = Annotated[float, BeforeValidator(_number), Field(gt=0)]
-Tokens = Annotated[float, BeforeValidator(_number), Field(ge=0)]
 
 
 def _short(key: str, part: type[Spec]) -> BeforeValidator:
@@ -75,28 +75,28 @@ class Sizes(Spec):
 class DataSpec(Spec):
     """Where the rows are and what their columns mean."""
 
-    path: str | None = Field(default=None, description="one file (or hub name) to be split")
+    path: str | None = Field(default=None, description="one file, or hub:owner/name, to be split")
     search: str | None = Field(default=None, description="file of search rows, instead of `path`")
     select: str | None = Field(
-        default=None, description="file of select rows; without it they are taken from search"
+        default=None, description="file of select rows; default: some of the search rows"
     )
     test: str | None = Field(default=None, description="file of test rows")
-    format: Literal["jsonl", "csv", "parquet", "hub"] | None = Field(
-        None, description="default: from the name"
+    format: Format | None = Field(default=None, description="what the files are; default: by their suffix")
+    inputs: Texts | dict[str, str] | None = Field(
+        default=None, description="input columns, or new name: column; default: all that have no other role"
     )
-    inputs: Texts | None = Field(
-        default=None, description="input columns; default: all that have no other meaning"
+    answer: Texts | None = Field(
+        default=None, description="column of the accepted answer(s); default: output, answer, label or target"
     )
-    answer: Texts | None = Field(default=None, description="column of the accepted answer or answers")
-    options: str | None = Field(default=None, description="column of the possible answers")
-    id: str | None = Field(default=None, description="column that names a row")
+    options: str | None = Field(default=None, description="column of the possible answers; default: options")
+    id: str | None = Field(default=None, description="column that names a row; default: id")
     group: str | None = Field(
-        default=None, description="column of rows that belong together and are never split"
+        default=None, description="column of rows that stay in one split; default: group"
     )
     split: str | None = Field(
-        None, description="column that says search, select or test (or train, dev, test)"
+        default=None, description="column that says search, select or test (train, dev); default: split"
     )
-    sizes: Sizes = Sizes()
+    sizes: Sizes = Field(default=Sizes(), description="rows per split")
     allow_duplicates: StrictBool = Field(default=False, description="accept the same row in two splits")
 
     @model_validator(mode="after")
@@ -115,8 +115,8 @@ class DataSpec(Spec):
 class DemonstrationSpec(Spec):
     """A worked example shown in the prompt."""
 
-    inputs: dict[str, str]
-    output: str
+    inputs: dict[str, str] = Field(description="input columns and their values")
+    output: str = Field(description="the right answer")
 
 
 class PromptSpec(Spec):
@@ -131,8 +131,8 @@ class PromptSpec(Spec):
         default=None, description="layout of one demonstration; holds {{output}}"
     )
     separator: str = Field(default="\n\n", description="what stands between demonstrations")
-    demonstrations: tuple[DemonstrationSpec, ...] = ()
-    engine: Literal["plain", "jinja"] = "plain"
+    demonstrations: tuple[DemonstrationSpec, ...] = Field(default=(), description="worked examples, in order")
+    engine: Literal["plain", "jinja"] = Field(default="plain", description="how {{slots}} are filled in")
 
     @model_validator(mode="after")
     def _one_form(self) -> PromptSpec:
@@ -169,17 +169,17 @@ class PromptSpec(Spec):
 class PriceSpec(Spec):
     """US dollars per million tokens."""
 
-    input: Tokens
-    output: Tokens
+    input: Number = Field(ge=0, description="what the model reads")
+    output: Number = Field(ge=0, description="what it writes")
 
 
 class DecodingSpec(Spec):
     """How the target's replies are decoded."""
 
-    max_tokens: Count = 64
-    temperature: Annotated[float, BeforeValidator(_number), Field(ge=0, le=2)] = 0.0
-    top_p: Annotated[float, BeforeValidator(_number), Field(gt=0, le=1)] = 1.0
-    stop: Texts = ()
+    max_tokens: Count = Field(default=64, description="most tokens of a reply")
+    temperature: Number = Field(default=0.0, ge=0, le=2, description="0 is greedy")
+    top_p: Number = Field(default=1.0, gt=0, le=1, description="nucleus mass; 1 is off")
+    stop: Texts = Field(default=(), description="texts that end a reply")
 
 
 class ModelSpec(Spec):
@@ -191,7 +191,7 @@ class ModelSpec(Spec):
     price: PriceSpec | None = Field(
         default=None, description="US dollars per million tokens; needed for budget.usd"
     )
-    decoding: DecodingSpec = DecodingSpec()
+    decoding: DecodingSpec = Field(default=DecodingSpec(), description="how replies are decoded")
 
     @model_validator(mode="after")
     def _has_provider(self) -> ModelSpec:
@@ -227,7 +227,7 @@ class PluginSpec(Spec):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = Field(description="the plug-in; `promptopt plugins` lists them")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -240,8 +240,8 @@ class BudgetSpec(Spec):
 
     calls: Count | None = Field(default=None, description="model calls, retries included")
     tokens: Count | None = Field(default=None, description="prompt and completion tokens")
-    usd: Amount | None = Field(default=None, description="US dollars")
-    minutes: Amount | None = Field(default=None, description="wall time")
+    usd: Number | None = Field(default=None, gt=0, description="US dollars")
+    minutes: Number | None = Field(default=None, gt=0, description="wall time")
 
     def to_record(self) -> Budget:
         """Return the caps as the ledger wants them."""
@@ -259,8 +259,8 @@ class Job(Spec):
     description: str = Field(
         default="", description="what the task is, in a sentence; prompt writers may see it"
     )
-    data: Annotated[DataSpec, _short("path", DataSpec)]
-    prompt: Annotated[PromptSpec, _short("text", PromptSpec)]
+    data: Annotated[DataSpec, _short("path", DataSpec)] = Field(description="the rows: a file, or its parts")
+    prompt: Annotated[PromptSpec, _short("text", PromptSpec)] = Field(description="the prompt to beat")
     target: Model = Field(description="the model whose answers are to get better")
     proposer: Model | None = Field(
         default=None, description="the model that writes prompts; default: the target"
@@ -278,8 +278,10 @@ class Job(Spec):
     )
     finalists: Count = Field(default=5, description="prompts that are compared on the select rows")
     samples: Count = Field(default=1, description="replies per prompt and row")
-    budget: BudgetSpec = BudgetSpec()
-    seed: Annotated[int, BeforeValidator(_number), Field(ge=0)] = 0
+    budget: BudgetSpec = Field(default=BudgetSpec(), description="hard caps; none by default")
+    seed: Annotated[int, BeforeValidator(_number)] = Field(
+        default=0, ge=0, description="of everything random"
+    )
 
     @property
     def roles(self) -> Mapping[str, ModelSpec]:
