@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from .errors import MissingExtra, PluginError, PromptOptError, did_you_mean
+from .errors import MissingExtra, PluginError, did_you_mean
 
 Kind = Literal["searchers", "rewards", "models", "selectors"]
 KINDS: tuple[Kind, ...] = ("searchers", "rewards", "models", "selectors")
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "safetensors"), "local"),
+    **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
+    **dict.fromkeys(("sacrebleu", "rouge_score", "math_verify", "jinja2", "pyarrow", "datasets"), "text"),
+    **dict.fromkeys(("ray", "psycopg"), "scale"),
+}
+"""Which extra brings a package."""
 
 
 def installed(kind: Kind) -> dict[str, EntryPoint]:
@@ -25,22 +32,22 @@ def load(kind: Kind, name: str) -> Any:
     """Import one plug-in and return its class.
 
     Raises:
-        PluginError: no plug-in of that name, or its import failed (the cause is chained).
+        PluginError: no plug-in of that name, or two, or its import failed (the cause is chained).
+        MissingExtra: it needs an optional dependency.
     """
-    known = installed(kind)
-    if name not in known:
-        raise PluginError(f"{kind[:-1]} {name!r}", "no such plug-in", do=did_you_mean(name, known))
+    where = f"{kind[:-1]} {name!r}"
+    found = {point.value: point for point in entry_points(group=f"promptopt.{kind}", name=name)}
+    if not found:
+        raise PluginError(where, "no such plug-in", do=did_you_mean(name, installed(kind)))
+    if len(found) > 1:
+        raise PluginError(where, "offered more than once", got=sorted(found), do="uninstall all but one")
     try:
-        return known[name].load()
-    except PromptOptError:
-        raise
-    except ImportError as error:
-        extra = {"torch": "local", "transformers": "local", "trl": "train", "peft": "train"}
-        if error.name in extra:
-            raise MissingExtra(f"{kind[:-1]} {name!r}", str(error.name), extra[error.name]) from error
-        raise PluginError(f"{kind[:-1]} {name!r}", f"cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise PluginError(f"{kind[:-1]} {name!r}", f"cannot be imported: {error}") from error
+        return next(iter(found.values())).load()
+    except (ImportError, AttributeError) as error:
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+        if missing in EXTRAS:
+            raise MissingExtra(where, missing, EXTRAS[missing]) from error
+        raise PluginError(where, f"cannot be imported: {error}") from error
 
 
 def build(kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> Any:
@@ -65,7 +72,7 @@ def construct(factory: Any, options: dict[str, Any], where: str) -> Any:
 def _typed(factory: Any, options: dict[str, Any], where: str) -> dict[str, Any]:
     from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    hints = typing.get_type_hints(factory)
+    hints = typing.get_type_hints(factory, include_extras=True)
     typed = dict(options)
     for key in options.keys() & hints.keys():
         try:

@@ -6,12 +6,14 @@ no model itself, so the engine can run the programs of many cells side by side i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 from .errors import ConfigError, did_you_mean
+from .plugins import construct
 from .records import Message
 
 Messages = tuple[Message, ...]
@@ -111,6 +113,11 @@ class SelfConsistency(Named):
 
     name: ClassVar[str] = "self_consistency"
 
+    def __post_init__(self) -> None:
+        """Refuse to vote without a vote."""
+        if self.n < 1:
+            raise ConfigError("program self_consistency.n", "must be at least 1", got=self.n)
+
     @property
     def calls(self) -> int:
         """Return n."""
@@ -142,6 +149,8 @@ class LeastToMost(Named):
 
     name: ClassVar[str] = "least_to_most"
 
+    BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):])\s+")
+
     @property
     def calls(self) -> int:
         """One to decompose, one a subquestion, one for the question itself."""
@@ -150,7 +159,7 @@ class LeastToMost(Named):
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask for subquestions, then walk through them."""
         (plan,) = yield (Ask(_append(messages, self.decompose), sample),)
-        questions = [line.lstrip("-*0123456789.) ").strip() for line in plan.splitlines()]
+        questions = [self.BULLET.sub("", line).strip() for line in plan.splitlines()]
         solved = ""
         for question in [q for q in questions if q][: self.most]:
             (reply,) = yield (Ask(_append(messages, f"{solved}Q: {question}\nA:"), sample),)
@@ -171,15 +180,17 @@ PROGRAMS: dict[str, type[Any]] = {
 
 
 def program_from_dict(data: dict[str, Any]) -> Program:
-    """Build a program from `{"name": …, **options}`."""
+    """Build a program from `{"name": …, **options}`.
+
+    Raises:
+        ConfigError: no program of that name, or an option out of range.
+        PluginError: an option is unknown or of the wrong type.
+    """
     options = dict(data)
     name = options.pop("name", None)
-    if name not in PROGRAMS:
+    if not isinstance(name, str) or name not in PROGRAMS:
         raise ConfigError("program", f"unknown program {name!r}", do=did_you_mean(str(name), PROGRAMS))
-    try:
-        program: Program = PROGRAMS[name](**options)
-    except TypeError as error:
-        raise ConfigError(f"program {name}", str(error), got=options) from error
+    program: Program = construct(PROGRAMS[name], options, f"program {name}")
     return program
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError
+from .errors import BadInput, DataError
 from .programs import Program, Single, program_from_dict
 from .records import Example, FrozenMap, Message, digest
-from .template import Template, parse_prompt
+from .template import ENGINES, Template, parse_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,8 @@ class Prompt:
         )
         values = {**example.inputs, "instruction": self.instruction, "demonstrations": shown}
         user = Message("user", template.render(template.user, values))
-        if not template.system:
-            return (user,)
-        return (Message("system", template.render(template.system, values)), user)
+        system = template.render(template.system, values)
+        return (Message("system", system), user) if system else (user,)
 
     def child(self, *, origin: str, **changes: Any) -> Prompt:
         """Return a changed copy whose parent is this prompt."""
@@ -99,18 +98,26 @@ class Prompt:
     def from_dict(cls, data: dict[str, Any]) -> Prompt:
         """Read what `to_dict` wrote."""
         try:
-            return cls(
+            demonstrations = tuple(
+                Demonstration(FrozenMap(d["inputs"]), d["output"]) for d in data.get("demonstrations", ())
+            )
+            prompt = cls(
                 instruction=data["instruction"],
-                demonstrations=tuple(
-                    Demonstration(FrozenMap(d["inputs"]), d["output"]) for d in data.get("demonstrations", ())
-                ),
-                template=Template(**data["template"]) if "template" in data else Template(),
+                demonstrations=demonstrations,
+                template=Template(**data.get("template", {})),
                 program=program_from_dict(data.get("program", {"name": "single"})),
                 parents=tuple(data.get("parents", ())),
                 origin=data.get("origin", "user"),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError("prompt", f"not a saved prompt: {error}", got=data) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, BadInput):
+                raise
+            raise DataError("prompt", f"not a saved prompt: {error!r}", got=data) from error
+        shown = [text for demo in demonstrations for text in (demo.output, *demo.inputs.values())]
+        texts = [prompt.instruction, prompt.origin, *prompt.parents, *shown, *astuple(prompt.template)]
+        if not all(isinstance(text, str) for text in texts) or prompt.template.engine not in ENGINES:
+            raise DataError("prompt", "not a saved prompt: a text is missing or wrong", got=data)
+        return prompt
 
     def save(self, path: str | Path) -> Path:
         """Write the prompt as JSON and return the path."""

@@ -2,8 +2,9 @@
 
 A value is never scanned again, so text from a data file or a model cannot smuggle in a slot. Two slots
 are the prompt's own: `{{instruction}}` and `{{demonstrations}}`; in a demonstration, `{{output}}` is its
-answer. A slot that is empty takes the white space behind it along, so that a prompt without instruction
-does not begin with an empty line. Jinja is there on request (`engine="jinja"`), sandboxed and capped.
+answer. If one of these two is empty, it takes the line breaks behind it along (or the spaces, on its own
+line), so that a prompt without instruction does not begin with an empty line. Jinja is there on request
+(`engine="jinja"`), sandboxed, capped, and without calls.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from .errors import MissingExtra, TemplateError, did_you_mean
 
-SLOT = re.compile(r"\{\{\s*([^{}\n]+?)\s*\}\}")
+SLOT = re.compile(r"\{\{\s*([^{}\s](?:[^{}\n]*[^{}\s])?)\s*\}\}")
+SPACE = re.compile(r"\s*")
+ENGINES = ("plain", "jinja")
 OWN_SLOTS = ("instruction", "demonstrations")
 MAX_RENDERED = 1_000_000
 """Most characters a rendered message may have."""
@@ -60,6 +64,11 @@ class Template:
     def check(self, fields: Iterable[str]) -> None:
         """Raise TemplateError unless every slot is a field and the input has a place in a message."""
         known = list(fields)
+        taken = [name for name in known if name in (*OWN_SLOTS, "output")]
+        if taken:
+            raise TemplateError(
+                "template", "an input column has the name of a slot", got=taken, do="rename it"
+            )
         for where, text in (("user", self.user), ("system", self.system)):
             self._check_slots(f"template.{where}", text, [*known, *OWN_SLOTS])
         self._check_slots("template.demonstration", self.demonstration, [*known, "output"])
@@ -81,10 +90,7 @@ class Template:
         Raises:
             TemplateError: a slot without a value, or more than `MAX_RENDERED` characters.
         """
-        rendered = render_jinja(text, values) if self.engine == "jinja" else fill(text, values)
-        if len(rendered) > MAX_RENDERED:
-            raise TemplateError("template", f"renders to more than {MAX_RENDERED} characters")
-        return rendered
+        return render_jinja(text, values) if self.engine == "jinja" else fill(text, values)
 
 
 def parse_prompt(text: str, fields: Iterable[str]) -> tuple[str, Template]:
@@ -95,21 +101,26 @@ def parse_prompt(text: str, fields: Iterable[str]) -> tuple[str, Template]:
     * With field slots: the instruction is what stands above the first line with a slot; if nothing
       does, what stands before the slot on that line (`Answer: {{question}}`).
 
-    Rendering the result with no demonstrations gives `text` with its fields filled in.
+    In the last two cases, rendering the result with no demonstrations gives `text` with its fields
+    filled in.
     """
-    names = list(fields)
-    used = [m for m in SLOT.finditer(text) if m[1] not in OWN_SLOTS]
-    if not used and not any(m[1] == "instruction" for m in SLOT.finditer(text)):
-        return text.strip(), Template.for_fields(names)
-    default = Template.for_fields(names)
-    if any(m[1] == "instruction" for m in SLOT.finditer(text)) or not used:
+    default = Template.for_fields(fields)
+    found = list(SLOT.finditer(text))
+    if not found:
+        return text.strip(), default
+    if any(m[1] == "instruction" for m in found):
         return "", Template(user=with_demonstrations(text), demonstration=default.demonstration)
-    first = used[0].start()
+    first = found[0].start()
     line = text.rfind("\n", 0, first) + 1
     head = text[:line] if text[:line].strip() else text[:first]
     instruction = head.rstrip()
-    layout = "{{instruction}}" + text[len(instruction) :] if instruction else "{{instruction}}\n\n" + text
-    return instruction, Template(user=with_demonstrations(layout), demonstration=_demonstration(layout))
+    rest = text[len(instruction) :]
+    if not instruction:
+        rest = text.lstrip()
+        head = text[: len(text) - len(rest)] + "{{instruction}}\n\n"
+    else:
+        head = "{{instruction}}"
+    return instruction, Template(user=with_demonstrations(head + rest), demonstration=_demonstration(rest))
 
 
 def with_demonstrations(user: str) -> str:
@@ -128,7 +139,8 @@ def with_demonstrations(user: str) -> str:
 
 def _demonstration(layout: str) -> str:
     """Return the layout's own input part, with the answer behind it."""
-    part = layout.split("{{instruction}}", 1)[1].lstrip()
+    shown = [m.end() for m in SLOT.finditer(layout) if m[1] == "demonstrations"]
+    part = layout[max(shown, default=0) :].lstrip()
     space = "" if part.endswith((" ", "\n")) else " " if part.endswith(":") else "\n"
     return part + space + "{{output}}"
 
@@ -150,62 +162,120 @@ def label(name: str) -> str:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """Replace each slot by its value in a single pass; an empty value takes the white space behind it."""
+    """Replace each slot by its value in a single pass; an empty own slot takes the line breaks behind it.
+
+    Raises:
+        TemplateError: a slot without a value, or more than `MAX_RENDERED` characters.
+    """
     out: list[str] = []
-    at = 0
+    at = size = 0
     for match in SLOT.finditer(text):
         name = match[1]
         if name not in values:
             raise TemplateError("template", f"no value for {braces(name)}", do=did_you_mean(name, values))
-        out.append(text[at : match.start()])
-        at = match.end()
         value = values[name]
-        out.append(value)
-        if not value and name in OWN_SLOTS:
-            while at < len(text) and text[at].isspace():
-                at += 1
+        out += (text[at : match.start()], value)
+        size += len(value)
+        if size + len(text) > MAX_RENDERED:
+            raise too_long()
+        at = match.end() if value or name not in OWN_SLOTS else _behind(text, match.end())
     out.append(text[at:])
     return "".join(out)
 
 
+def _behind(text: str, at: int) -> int:
+    """Return where the text goes on after an empty slot: past its line breaks, keeping the indent."""
+    space = SPACE.match(text, at)
+    end = space.end() if space else at
+    newline = text.rfind("\n", at, end)
+    return end if newline < 0 else newline + 1
+
+
+def too_long() -> TemplateError:
+    """Make the error of a text that exceeds `MAX_RENDERED`."""
+    return TemplateError("template", f"renders to more than {MAX_RENDERED} characters")
+
+
+JINJA_NODES = (
+    "Template", "Output", "TemplateData", "Name", "Const", "If", "For", "CondExpr", "Compare", "Operand",
+    "And", "Or", "Not", "Filter", "Test", "Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow", "Neg", "Pos",
+    "Getattr", "Getitem", "Slice", "Assign", "List", "Tuple", "Dict", "Pair", "Keyword",
+)  # fmt: skip
+"""What a Jinja template may be made of; calls, macros, includes, `~` and captured blocks are not in it."""
+
+JINJA_FILTERS = (
+    "capitalize", "default", "first", "last", "length", "lower", "title", "trim", "truncate", "upper",
+)  # fmt: skip
+"""Filters that give no more than they get; `replace` is added, capped."""
+
+
 def render_jinja(text: str, values: Mapping[str, str]) -> str:
-    """Render with Jinja's immutable sandbox: strict names, plain values only, no huge strings."""
+    """Render with Jinja's immutable sandbox: conditions, flat loops, filters; strict names, no calls.
+
+    Every way known to us of building a huge string or number from a short template is closed.
+
+    Raises:
+        TemplateError: not allowed, an undefined name, or more than `MAX_RENDERED` characters.
+        MissingExtra: Jinja is not installed.
+    """
     try:
-        from jinja2 import StrictUndefined
         from jinja2 import TemplateError as JinjaError
-        from jinja2.exceptions import SecurityError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
         raise MissingExtra("template.engine jinja", "jinja2", "text") from error
-
-    class Capped(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset({"*", "**", "%"})
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            numbers = all(isinstance(side, int | float) and abs(side) < 1e9 for side in (left, right))
-            if not numbers or (operator == "**" and abs(right) > 16):
-                raise SecurityError(f"{operator} is for small numbers only")
-            return super().call_binop(context, operator, left, right)
-
-    environment = Capped(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.filters = {k: environment.filters[k] for k in SAFE_FILTERS}
-    environment.globals.clear()
+    pieces: list[str] = []
+    size = 0
     try:
-        pieces: list[str] = []
-        size = 0
-        for piece in environment.from_string(text).generate({k: str(v) for k, v in values.items()}):
+        for piece in _compile_jinja(text).generate({k: str(v) for k, v in values.items()}):
             pieces.append(piece)
             size += len(piece)
             if size > MAX_RENDERED:
-                raise TemplateError("template", f"renders to more than {MAX_RENDERED} characters")
-    except (JinjaError, SecurityError, ArithmeticError, TypeError, ValueError) as error:
+                raise too_long()
+    except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
         if isinstance(error, TemplateError):
             raise
         raise TemplateError("template", f"jinja: {error}", got=text) from error
     return "".join(pieces)
 
 
-SAFE_FILTERS = (
-    "capitalize", "default", "first", "join", "last", "length", "list", "lower", "replace", "sort",
-    "title", "trim", "truncate", "upper", "wordcount",
-)  # fmt: skip
+@lru_cache(maxsize=64)
+def _compile_jinja(text: str) -> Any:
+    """Return the compiled template; compiling takes a millisecond, which counts when there are many rows."""
+    from jinja2 import StrictUndefined, nodes
+    from jinja2.exceptions import SecurityError
+    from jinja2.runtime import LoopContext
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Capped(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            strings = isinstance(left, str) and isinstance(right, str)
+            numbers = all(isinstance(side, int | float) and abs(side) < 1e9 for side in (left, right))
+            if strings and operator == "+":
+                if len(left) + len(right) > MAX_RENDERED:
+                    raise too_long()
+            elif not numbers or (operator == "**" and abs(right) > 16):
+                raise SecurityError(f"{operator} is for small numbers only")
+            return super().call_binop(context, operator, left, right)
+
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            return isinstance(obj, LoopContext) and super().is_safe_attribute(obj, attr, value)
+
+    environment = Capped(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+    environment.filters = {k: environment.filters[k] for k in JINJA_FILTERS} | {"replace": _replace}
+    environment.globals.clear()
+    tree = environment.parse(text)
+    for node in tree.find_all(nodes.Node):
+        kind = type(node).__name__
+        if kind not in JINJA_NODES:
+            raise SecurityError(f"{kind.lower()} is not allowed")
+        if isinstance(node, nodes.For) and node.find(nodes.For):
+            raise SecurityError("a loop inside a loop is not allowed")
+    return environment.from_string(tree)
+
+
+def _replace(text: str, old: str, new: str) -> str:
+    """Replace like Jinja's filter, within the cap."""
+    if len(text) + text.count(old) * len(new) > MAX_RENDERED:
+        raise too_long()
+    return text.replace(old, new)
