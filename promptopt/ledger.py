@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .records import Budget, Price, Usage
+
+UNLIMITED = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,19 @@ class Ledger:
             minutes=None
             if cap.minutes is None
             else max(0.0, cap.minutes - (self.elapsed + self._held.seconds) / 60),
+        )
+
+    def headroom(self) -> Spent:
+        """Return what is left of each cap, nothing held back; infinite where there is no cap.
+
+        Tokens are all counted as prompt tokens.
+        """
+        cap, used = self.budget, self.total
+        return Spent(
+            calls=cap.calls - used.calls if cap.calls is not None else UNLIMITED,
+            prompt_tokens=cap.tokens - used.tokens if cap.tokens is not None else UNLIMITED,
+            usd=cap.usd - used.usd if cap.usd is not None else math.inf,
+            seconds=cap.minutes * 60 - self.elapsed if cap.minutes is not None else math.inf,
         )
 
     def price(self, role: str) -> Price:

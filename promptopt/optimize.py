@@ -1,0 +1,341 @@
+"""The public calls: optimize from Python, run a job file, resume, score prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from . import data, plugins
+from .config import job_from_dict
+from .contracts.model import Decoding, LanguageModel
+from .contracts.reward import Reward
+from .contracts.searcher import Searcher
+from .contracts.selector import Selector
+from .data import Columns, Rows, Source
+from .errors import ConfigError, did_you_mean
+from .events import Listener, ignore
+from .job import Job, ModelSpec
+from .journal import Journal
+from .plan import Plan, make_plan
+from .programs import Program, program_from_dict
+from .prompt import Prompt
+from .records import Budget, Evaluation, Price
+from .run import Run, execute
+from .runfolder import RunFolder
+from .setup import Setup, build_model, from_job
+from .splits import Sizes, make_splits
+from .strict_yaml import load as load_yaml
+from .study import Study
+from .task import Task
+
+Named = str | Mapping[str, Any]
+Function = Callable[..., Any]
+
+
+class Options(TypedDict, total=False):
+    """What `optimize` takes besides its named arguments.
+
+    Attributes:
+        test: rows the verdict is spoken on; without it they are set aside from `train`.
+        proposer: the model that writes prompts; default: the target.
+        selector: tells the best apart; default `successive_halving`.
+        program: how one answer is made from model calls; default `single`.
+        description: what the task is, in a sentence.
+        name: what the run is called.
+        seed: of everything random; default 0.
+        samples: replies per prompt and row; default 1.
+        finalists: prompts that meet on the select rows; default 5.
+        decoding: how the target decodes.
+        columns: which columns play which role.
+        sizes: rows per split.
+        allow_duplicates: accept the same row in two splits.
+        folder: parent of the run's folder (default `runs`), None to keep nothing; a folder that holds
+            an interrupted run of the same job goes on where it was.
+        listen: told what happens.
+        reuse: folders of other runs whose answers cost nothing again.
+    """
+
+    test: Source | None
+    proposer: Named | LanguageModel | Function
+    selector: Named | Selector
+    program: Named | Program
+    description: str
+    name: str
+    seed: int
+    samples: int
+    finalists: int
+    decoding: Decoding
+    columns: Columns
+    sizes: Sizes
+    allow_duplicates: bool
+    folder: str | Path | None
+    listen: Listener
+    reuse: Sequence[str | Path]
+
+
+def optimize(
+    *,
+    prompt: str | Prompt,
+    train: Source,
+    target: Named | LanguageModel | Function,
+    reward: Named | Reward | Function = "exact_match",
+    search: Named | Searcher = "ape",
+    budget: Budget | None = None,
+    **options: Unpack[Options],
+) -> Study:
+    """Find a better prompt for a target model, and prove it on rows that nobody has seen.
+
+    Args:
+        prompt: the prompt to beat: a text with `{{column}}` slots, an instruction, or a Prompt.
+        train: rows as dicts or Examples, or a file; split into search, select and test rows.
+        target: `provider/name`, a mapping with `model` and options, a LanguageModel, or a function
+            from messages to text.
+        reward: a name, a mapping with `name` and options, a Reward, or a function of (example, text).
+        search: a searcher's name, a mapping with `name` and options, or a Searcher.
+        budget: hard caps; none means no cap.
+        options: see `Options`.
+
+    Raises:
+        BadInput: something given is wrong; nothing was bought.
+        BudgetExhausted: the budget ended before the verdict could be spoken.
+        ModelError: a model cannot be used at all.
+
+    Example:
+        >>> study = optimize(prompt="Answer: {{question}}", train=rows, target="embedded/small",
+        ...                  reward="exact_match", search="ape", budget=Budget(calls=2000))
+        >>> print(study.verdict.line)
+    """
+    known = Options.__annotations__
+    for key in options:
+        if key not in known:
+            raise ConfigError("optimize", f"unknown argument {key!r}", do=did_you_mean(key, known))
+    parts: dict[str, Any] = {
+        "prompt": prompt,
+        "target": target,
+        "reward": reward,
+        "search": search,
+        **options,
+    }
+    setup = _from_python(train, parts, budget or Budget())
+    make_plan(setup)
+    where = options.get("folder", "runs")
+    folder = None if where is None else _folder(where, setup)
+    return execute(
+        setup, folder, listen=options.get("listen", ignore), reuse=[Path(p) for p in options.get("reuse", ())]
+    )
+
+
+def run_job(
+    job: Job,
+    *,
+    folder: str | Path | None = None,
+    parent: str | Path = "runs",
+    listen: Listener = ignore,
+    reuse: Sequence[str | Path] = (),
+) -> Study:
+    """Run a job to its verdict.
+
+    Args:
+        job: from `config.load_job`.
+        folder: the run's folder; None makes a new one under `parent`.
+        parent: where runs are kept.
+        listen: told what happens.
+        reuse: folders of other runs whose answers cost nothing again.
+    """
+    setup = from_job(job)
+    make_plan(setup)
+    place = RunFolder(folder) if folder is not None else RunFolder.create(parent, job.name)
+    return execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse])
+
+
+def plan(job: Job) -> Plan:
+    """Return what a job will do and can cost; nothing is bought."""
+    return make_plan(from_job(job))
+
+
+def resume(
+    folder: str | Path,
+    *,
+    budget: Budget | None = None,
+    listen: Listener = ignore,
+    retry_failed: bool = False,
+) -> Study:
+    """Go on with an interrupted run: everything bought is taken from its journal.
+
+    Args:
+        folder: the run's folder.
+        budget: other caps than the run was started with.
+        listen: told what happens.
+        retry_failed: ask again what failed, instead of taking the failure as given.
+    """
+    place = RunFolder.existing(folder)
+    lock = load_yaml(place.lock_file).value
+    if not isinstance(lock, dict) or "python" in lock:
+        raise ConfigError(
+            str(folder), "was started from Python", do=f"call optimize(..., folder={str(folder)!r}) again"
+        )
+    setup = from_job(job_from_dict(lock, "/", str(place.lock_file)))
+    if budget is not None:
+        setup = replace(setup, budget=budget)
+    return execute(setup, place, listen=listen, retry_failed=retry_failed)
+
+
+def score(
+    job: Job,
+    prompts: Sequence[str | Prompt] = (),
+    *,
+    split: str = "select",
+    rows: int | None = None,
+    listen: Listener = ignore,
+) -> list[tuple[Prompt, Evaluation]]:
+    """Score prompts (none: the job's own) on rows of a split; nothing is kept.
+
+    Args:
+        job: gives rows, target, reward and budget.
+        prompts: texts as a person writes them, or Prompts.
+        split: search, select or test.
+        rows: only the first so many, in the job's seeded order.
+        listen: told what happens.
+    """
+    setup = from_job(job)
+    splits = setup.task.splits
+    match split:
+        case "search":
+            examples = splits.search
+        case "select":
+            examples = splits.select
+        case "test":
+            examples = splits.open_test("score")
+        case _:
+            raise ConfigError("split", "no such split", got=split, do="choose from search, select, test")
+    seed = setup.task.seed_prompt
+    read = [p if isinstance(p, Prompt) else Prompt.parse(p, setup.task.fields) for p in prompts] or [seed]
+    journal = Journal()
+    try:
+        run = Run(setup, journal, Path(), listen=listen)
+        evaluations = run.scorer.evaluate(read, examples[:rows], setup.task.reward_name, split)
+    finally:
+        journal.close()
+    return list(zip(read, evaluations, strict=True))
+
+
+# --- from Python objects to a setup -------------------------------------------------------------------
+
+
+def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Setup:
+    columns = parts.get("columns", Columns())
+    rows = _rows(train, parts.get("test"), columns)
+    seed = parts.get("seed", 0)
+    splits = make_splits(
+        rows,
+        seed=seed,
+        sizes=parts.get("sizes", Sizes()),
+        allow_duplicates=parts.get("allow_duplicates", False),
+    )
+    reward, reward_name = _reward(parts["reward"])
+    target, price = _model(parts["target"], "target")
+    proposer, proposer_price = (
+        _model(parts["proposer"], "proposer") if "proposer" in parts else (target, price)
+    )
+    task = Task(
+        splits,
+        rows.fields,
+        _prompt(parts["prompt"], rows.fields, parts.get("program")),
+        reward,
+        reward_name,
+        parts.get("description", ""),
+    )
+    prices = {"target": price, "proposer": proposer_price}
+    if budget.usd is not None and None in prices.values():
+        raise ConfigError(
+            "budget.usd", "the price of a model is not known", do="give it: {'model': …, 'price': …}"
+        )
+    return Setup(
+        name=parts.get("name", "run"),
+        task=task,
+        models={"target": target, "proposer": proposer},
+        prices={role: known for role, known in prices.items() if known is not None},
+        decoding=replace(parts.get("decoding", Decoding()), seed=seed),
+        searcher=_plugin("searchers", parts["search"]),
+        selector=_plugin("selectors", parts.get("selector", "successive_halving")),
+        budget=budget,
+        seed=seed,
+        samples=parts.get("samples", 1),
+        finalists=parts.get("finalists", 5),
+        lock=_lock(parts, budget),
+    )
+
+
+def _rows(train: Source, test: Source | None, columns: Columns) -> Rows:
+    rows = data.read(train, columns)
+    return rows if test is None else rows.assign("train") + data.read(test, columns).assign("test")
+
+
+def _prompt(given: Any, fields: Sequence[str], program: Any) -> Prompt:
+    prompt = given if isinstance(given, Prompt) else Prompt.parse(str(given), tuple(fields))
+    prompt.template.check(fields)
+    if program is None:
+        return prompt
+    spec = {"name": program} if isinstance(program, str) else program
+    return replace(prompt, program=program_from_dict(dict(spec)) if isinstance(spec, Mapping) else spec)
+
+
+def _model(given: Any, role: str) -> tuple[LanguageModel, Price | None]:
+    if isinstance(given, str | Mapping):
+        spec = ModelSpec.model_validate({"model": given} if isinstance(given, str) else dict(given))
+        return build_model(spec), spec.list_price
+    if isinstance(given, LanguageModel):
+        return given, Price()
+    if callable(given):
+        return plugins.build("models", "python", {"function": given}), Price()
+    raise ConfigError(role, "not a model", got=given, do="give provider/name, a LanguageModel or a function")
+
+
+def _reward(given: Any) -> tuple[Reward, str]:
+    if isinstance(given, str | Mapping):
+        name = given if isinstance(given, str) else str(given.get("name"))
+        return _plugin("rewards", given), name
+    if isinstance(given, Reward):
+        return given, type(given).__name__
+    if callable(given):
+        return plugins.build("rewards", "python", {"function": given}), _name_of(given)
+    raise ConfigError("reward", "not a reward", got=given, do="give a name, a Reward or a function")
+
+
+def _plugin(kind: plugins.Kind, given: Any) -> Any:
+    if isinstance(given, str):
+        return plugins.build(kind, given)
+    if isinstance(given, Mapping):
+        options = dict(given)
+        return plugins.build(kind, str(options.pop("name", "")), options)
+    return given
+
+
+def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+    """Describe a run started from Python: enough to tell whether another one is the same."""
+    told = ("target", "proposer", "reward", "search", "selector", "program", "decoding", "seed", "samples")
+    described = {key: _describe(parts[key]) for key in (*told, "finalists", "sizes") if key in parts}
+    caps = {key: value for key, value in asdict(budget).items() if value is not None}
+    return {"python": True, "name": parts.get("name", "run"), **described, "budget": caps}
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _describe(inner) for key, inner in value.items()}
+    if callable(value) and not isinstance(value, type) and not is_dataclass(value):
+        return _name_of(value)
+    return repr(value) if is_dataclass(value) else type(value).__qualname__
+
+
+def _name_of(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _folder(where: str | Path, setup: Setup) -> RunFolder:
+    """Return the interrupted run that `where` is, or a new run under it."""
+    folder = RunFolder(where)
+    return folder if folder.journal.exists() else RunFolder.create(where, setup.name)

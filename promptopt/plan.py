@@ -1,0 +1,103 @@
+"""What a run will do and what it can cost at most, worked out before anything is bought."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .calls import worst_case
+from .contracts.model import GenerateRequest, LikelihoodRequest, Request
+from .errors import ConfigError
+from .records import Budget, Example, Usage
+from .setup import Setup
+
+LONGEST_TOKEN = 16
+"""Bytes that hardly any token exceeds: turns a text's size into the fewest tokens it can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run on paper.
+
+    Attributes:
+        rows: number of search, select and test rows.
+        baseline_calls: target calls to score the seed prompt on the search rows.
+        final_calls: target calls to choose among the finalists and to prove the winner, at most.
+        final_usd: US dollars of those, at worst.
+        budget: the caps; None is no cap.
+        fewest_calls: calls that the baseline, a choice between two, and the proof need at least.
+    """
+
+    rows: tuple[int, int, int]
+    baseline_calls: int
+    final_calls: int
+    final_usd: float
+    budget: Budget
+    fewest_calls: int
+
+    @property
+    def search_calls(self) -> int | None:
+        """Calls left for searching; None when the budget does not cap them."""
+        if self.budget.calls is None:
+            return None
+        return max(0, self.budget.calls - self.baseline_calls - self.final_calls)
+
+
+def make_plan(setup: Setup) -> Plan:
+    """Work out the plan of a run.
+
+    Raises:
+        ConfigError: the budget is below the baseline and the smallest final comparison.
+        TemplateError: the seed prompt cannot be rendered.
+    """
+    task = setup.task
+    search, select, n_test = task.splits.search, task.splits.select, task.splits.n_test
+    calls, bound, least = _per_row(setup)
+    fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
+    final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
+    price = setup.prices.get("target")
+    cap = setup.budget
+    if cap.calls is not None and cap.calls < fewest:
+        raise _too_small("calls", cap.calls, str(fewest))
+    if cap.tokens is not None and cap.tokens < fewest * least.tokens:
+        raise _too_small("tokens", cap.tokens, f"more than {fewest * least.tokens}")
+    if cap.usd is not None and price is not None and cap.usd < fewest * price.usd(least):
+        raise _too_small("usd", cap.usd, f"more than {fewest * price.usd(least):.4f}")
+    return Plan(
+        rows=(len(search), len(select), n_test),
+        baseline_calls=len(search) * calls,
+        final_calls=final,
+        final_usd=final * price.usd(bound) if price is not None else math.nan,
+        budget=cap,
+        fewest_calls=fewest,
+    )
+
+
+def _too_small(key: str, got: object, need: str) -> ConfigError:
+    return ConfigError(
+        f"budget.{key}",
+        "cannot pay one baseline pass and the final comparison",
+        got=got,
+        do=f"give it {need} or more, or make data.sizes smaller",
+    )
+
+
+def _per_row(setup: Setup) -> tuple[int, Usage, Usage]:
+    """Return calls per row, and the worst and the best case of one call, over the search rows."""
+    task = setup.task
+    rows = task.splits.search
+    calls = setup.samples * task.seed_prompt.program.calls
+    if task.reward.needs != "text":
+        calls = max(len(row.options) for row in rows) if task.reward.needs == "options" else 1
+    requests = [_request(setup, row) for row in rows]
+    bounds = [worst_case(request) for request in requests]
+    worst = Usage(max(b.prompt_tokens for b in bounds), max(b.completion_tokens for b in bounds))
+    texts = [sum(len(message.content.encode()) for message in request.messages) for request in requests]
+    return max(calls, 1), worst, Usage(min(texts) // LONGEST_TOKEN, 0)
+
+
+def _request(setup: Setup, row: Example) -> Request:
+    messages = setup.task.seed_prompt.render(row)
+    if setup.task.reward.needs == "text":
+        return GenerateRequest(messages, setup.decoding)
+    return LikelihoodRequest(messages, max((row.answer, *row.options), key=len))

@@ -1,0 +1,314 @@
+"""One run from start to verdict: baseline, search, choice on the select rows, proof on the test rows.
+
+A run is a function of its setup and its journal. Started again after any interruption it takes the same
+path, answered by the journal as far as that goes (LAW 1).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from .calls import Caller
+from .errors import BudgetExhausted, JournalError, PromptOptError
+from .events import Listener, Notice, Stage, Tick, ignore
+from .journal import Journal
+from .ledger import Ledger, Spent
+from .prompt import Prompt
+from .records import Evaluation, Example, Usage
+from .runfolder import RunFolder
+from .scoring import Scorer
+from .session import CandidateRecord, Candidates, RunSession
+from .setup import Setup
+from .study import Candidate, Stopped, Study
+from .verdict import judge
+
+TEST_STEP = 64
+"""Test rows bought at a time: should the budget end, winner and seed prompt still share their rows."""
+
+
+def execute(
+    setup: Setup,
+    folder: RunFolder | None = None,
+    *,
+    listen: Listener = ignore,
+    reuse: Sequence[Path] = (),
+    retry_failed: bool = False,
+) -> Study:
+    """Run to the verdict; a run that was interrupted in this folder goes on where it was.
+
+    Args:
+        setup: the run's parts.
+        folder: where it is kept; None keeps it in memory.
+        listen: told what happens.
+        reuse: folders of other runs whose answers cost nothing again.
+        retry_failed: ask again what failed in an interrupted run, instead of taking the failure as given.
+
+    Raises:
+        BudgetExhausted: the budget ended before the verdict could be spoken.
+        JournalError: the folder holds another run, or another process works on it.
+        ModelError: a model cannot be used at all.
+    """
+    with ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(folder.claimed())
+        journal = stack.enter_context(_opened(folder.journal if folder else ":memory:"))
+        _claim(journal, setup, folder)
+        if retry_failed and (again := journal.forget_failures()):
+            listen(Notice(f"{again} calls that failed are tried again"))
+        others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
+        workdir = folder.workdir if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        run = Run(setup, journal, workdir, listen=listen, reuse=others)
+        try:
+            study = run.to_verdict(folder)
+        finally:
+            run.note_time()
+        if folder is not None:
+            folder.write_study(study)
+        return study
+
+
+@contextmanager
+def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
+    journal = Journal(path, read_only=read_only)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _claim(journal: Journal, setup: Setup, folder: RunFolder | None) -> None:
+    """Mark a fresh journal as this run's; refuse one that is another's."""
+    known = journal.get_meta("fingerprint")
+    if known is None:
+        if folder is not None:
+            folder.write_start(dict(setup.lock))
+        journal.set_meta("fingerprint", setup.fingerprint)
+    elif known != setup.fingerprint:
+        raise JournalError(
+            journal.path,
+            "was made with another job or other rows",
+            do="start a new run; `--reuse` takes over the answers already bought",
+        )
+
+
+class Run:
+    """The stages of one run, over one journal."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        journal: Journal,
+        workdir: Path,
+        *,
+        listen: Listener = ignore,
+        reuse: Sequence[Journal] = (),
+    ) -> None:
+        """Wire ledger, caller, scorer and candidates together."""
+        self.setup = setup
+        self.listen = listen
+        self._journal = journal
+        self._workdir = workdir
+        self._noted = 0.0
+        elapsed = float(journal.get_meta("elapsed") or 0.0)
+        self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed)
+        self.caller = Caller(setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick)
+        task = setup.task
+        self.scorer = Scorer(
+            self.caller,
+            journal,
+            {task.reward_name: task.reward},
+            decoding=setup.decoding,
+            samples=setup.samples,
+            warn=lambda text: listen(Notice(text)),
+        )
+        self.candidates = Candidates(journal, task.reward_name, listen)
+
+    def to_verdict(self, folder: RunFolder | None = None) -> Study:
+        """Go through all stages and return the study."""
+        stopped = self._search()
+        best = self._choose()
+        study = self._prove(best, stopped, folder)
+        self.listen(Stage("done"))
+        return study
+
+    def note_time(self) -> None:
+        """Write down how long the run has taken, for a later process to add to."""
+        self._noted = time.monotonic()
+        self._journal.set_meta("elapsed", self.ledger.elapsed)
+
+    # --- stages --------------------------------------------------------------------------------------
+
+    def _search(self) -> Stopped:
+        """Score the seed prompt, then let the searcher work until it is done or its budget is spent."""
+        setup = self.setup
+        task = setup.task
+        session = RunSession(
+            task.for_searcher(),
+            scorer=self.scorer,
+            caller=self.caller,
+            candidates=self.candidates,
+            selector=setup.selector,
+            reward=task.reward_name,
+            seed=setup.seed,
+            workdir=self._workdir,
+            listen=self.listen,
+            before_scoring=self._hold_back,
+        )
+        try:
+            self.listen(Stage("baseline", len(task.splits.search)))
+            (baseline,) = session.score([task.seed_prompt])
+            if not baseline.comparable:
+                reason = next((cell.reason for cell in baseline.cells if cell.reason), "")
+                raise PromptOptError(
+                    "baseline",
+                    f"{baseline.failed} of {len(baseline.cells)} cells of the seed prompt failed",
+                    got=reason,
+                    do="mend this first; `promptopt resume --retry-failed` goes on from here",
+                )
+            self.listen(Stage("search"))
+            setup.searcher.search(session)
+        except BudgetExhausted as spent:
+            self.listen(Notice(f"search ended: {spent.problem}; choosing among what was scored"))
+            return "budget"
+        finally:
+            self.ledger.hold(Spent())
+        return "finished"
+
+    def _choose(self) -> Prompt:
+        """Let the finalists and the seed prompt meet on the select rows; the shorter wins a tie."""
+        task = self.setup.task
+        seed = task.seed_prompt
+        self.candidates.add([seed])
+        rivals = [prompt for prompt in self._ranked() if prompt != seed]
+        finalists = [seed, *rivals[: self._affordable_finalists()]]
+        rows = task.splits.select
+        self.listen(Stage("select", len(finalists) * len(rows)))
+        evaluations = self._evaluate_together(finalists, rows, "select")
+        self.candidates.scored("select", "select", evaluations)
+        ranked = [
+            (-evaluation.mean, prompt.length, place, prompt)
+            for place, (prompt, evaluation) in enumerate(zip(finalists, evaluations, strict=True))
+            if evaluation.comparable
+        ]
+        return min(ranked)[3] if ranked else seed
+
+    def _prove(self, best: Prompt, stopped: Stopped, folder: RunFolder | None) -> Study:
+        """Open the test rows, for the winner and the seed prompt alone."""
+        setup = self.setup
+        seed = setup.task.seed_prompt
+        prompts = [seed] if best == seed else [seed, best]
+        rows = setup.task.splits.open_test("verdict")
+        self.listen(Stage("test", len(prompts) * len(rows)))
+        evaluations = self._evaluate_together(prompts, rows, "test")
+        self.candidates.scored("test", "test", evaluations)
+        groups = {example.id: example.group for example in rows}
+        verdict = judge(evaluations[0], evaluations[-1], seed=setup.seed, groups=groups)
+        return Study(
+            best=best,
+            seed_prompt=seed,
+            verdict=verdict,
+            candidates=tuple(self._summary(record) for record in self.candidates.all()),
+            spent=self.ledger.by_role,
+            stopped=stopped,
+            seconds=self.ledger.elapsed,
+            folder=folder.path if folder else None,
+        )
+
+    # --- the parts of stages -------------------------------------------------------------------------
+
+    def _evaluate_together(
+        self, prompts: Sequence[Prompt], rows: Sequence[Example], split: str
+    ) -> list[Evaluation]:
+        """Evaluate prompts on rows, a step at a time; when the budget ends, on the rows all have met."""
+        reward = self.setup.task.reward_name
+        evaluations: list[Evaluation] = []
+        for end in range(TEST_STEP, len(rows) + TEST_STEP, TEST_STEP):
+            try:
+                evaluations = self.scorer.evaluate(prompts, rows[:end], reward, split)
+            except BudgetExhausted as spent:
+                if not evaluations:
+                    raise
+                met = end - TEST_STEP
+                self.listen(Notice(f"{split}: {spent.problem}; judged on {met} of {len(rows)} rows"))
+                break
+        return evaluations
+
+    def _ranked(self) -> list[Prompt]:
+        """Return all candidates, best first.
+
+        More rows met goes before a higher mean: selectors spend rows on what they find good. Candidates
+        known only by a search signal come after those that the task's reward has judged.
+        """
+        ranked: list[tuple[bool, int, float, int, Prompt]] = []
+        for place, record in enumerate(self.candidates.all()):
+            candidate = self._summary(record)
+            evaluation = candidate.search or candidate.signal
+            if evaluation is not None and evaluation.comparable:
+                ranked.append(
+                    (candidate.search is None, -evaluation.n, -evaluation.mean, place, record.prompt)
+                )
+        return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
+
+    def _summary(self, record: CandidateRecord) -> Candidate:
+        reward = self.setup.task.reward_name
+        found = record.evaluations
+        signals = [e for (split, name), e in found.items() if split == "search" and name != reward]
+        return Candidate(
+            record.prompt,
+            search=found.get(("search", reward)),
+            select=found.get(("select", reward)),
+            test=found.get(("test", reward)),
+            signal=max(signals, key=lambda evaluation: evaluation.n, default=None),
+        )
+
+    # --- budget --------------------------------------------------------------------------------------
+
+    def _hold_back(self) -> None:
+        """Set aside what choosing and proving will cost, for as many finalists as leave half to search."""
+        whole = self.ledger.headroom()
+        for finalists in range(self.setup.finalists, 0, -1):
+            amount = self._final_cost(finalists)
+            if finalists == 1 or _fits(amount, whole, 0.5):
+                self.ledger.hold(amount)
+                return
+
+    def _affordable_finalists(self) -> int:
+        """Return how many finalists the rest of the budget can choose among and prove."""
+        left = self.ledger.headroom()
+        for finalists in range(self.setup.finalists, 0, -1):
+            if _fits(self._final_cost(finalists), left, 1.0):
+                return finalists
+        return 1
+
+    def _final_cost(self, finalists: int) -> Spent:
+        """Estimate choosing among `finalists` and proving, from the largest target call seen so far."""
+        task = self.setup.task
+        splits = task.splits
+        cells = (finalists + 1) * len(splits.select) + 2 * splits.n_test
+        calls = cells * self.scorer.calls_per_cell(task.seed_prompt, splits.search, task.reward_name)
+        largest = self.caller.largest.get("target", Usage())
+        usd = self.ledger.price("target").usd(largest)
+        spent = self.ledger.by_role.get("target", Spent())
+        pace = self.ledger.elapsed / spent.calls if spent.calls else 0.0
+        return Spent(
+            calls, calls * largest.prompt_tokens, calls * largest.completion_tokens, calls * usd, calls * pace
+        )
+
+    def _tick(self, role: str, done: int, asked: int) -> None:
+        now = time.monotonic()
+        if now - self._noted > 1.0:
+            self.note_time()
+        self.listen(Tick(role, done, asked, self.ledger.by_role, self.ledger.remaining))
+
+
+def _fits(amount: Spent, left: Spent, share: float) -> bool:
+    return (
+        amount.calls <= left.calls * share
+        and amount.tokens <= left.tokens * share
+        and amount.usd <= left.usd * share
+        and amount.seconds <= left.seconds * share
+    )

@@ -1,0 +1,159 @@
+"""A run's folder on disk: config, environment, journal, candidates, the winner, the result.
+
+`config.lock.yaml, env.json, journal.sqlite, candidates.jsonl, best/, result.json`. A folder belongs to
+one process at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import DataError, JournalError
+from .study import Study
+
+PACKAGES = ("promptopt", "numpy", "openai", "optuna", "pydantic", "torch", "transformers", "trl", "peft")
+LOCK = "config.lock.yaml"
+RESULT = "result.json"
+
+
+class RunFolder:
+    """Paths and writers of one run's folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Name the folder; nothing is created yet."""
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, parent: str | Path, name: str) -> RunFolder:
+        """Make a new folder `parent/name-NNN` and point `parent/latest` at it."""
+        stem = re.sub(r"[^\w.-]+", "-", name).strip("-") or "run"
+        root = Path(parent)
+        root.mkdir(parents=True, exist_ok=True)
+        taken = [
+            int(m[1]) for p in root.iterdir() if (m := re.fullmatch(re.escape(stem) + r"-(\d+)", p.name))
+        ]
+        number = max(taken, default=0) + 1
+        while True:
+            folder = root / f"{stem}-{number:03d}"
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        with suppress(OSError):  # a file system without links still has the folder itself
+            fresh = root / f".latest-{os.getpid()}"
+            fresh.symlink_to(folder.name)
+            fresh.replace(root / "latest")
+        return cls(folder)
+
+    @classmethod
+    def existing(cls, path: str | Path) -> RunFolder:
+        """Open the folder of an earlier run.
+
+        Raises:
+            DataError: there is no run.
+        """
+        folder = cls(Path(path).resolve())
+        if not folder.journal.exists():
+            raise DataError(str(path), "is not a run's folder", do="name one that `promptopt ls` shows")
+        return folder
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file."""
+        return self.path / "journal.sqlite"
+
+    @property
+    def lock_file(self) -> Path:
+        """The job, every default written out."""
+        return self.path / LOCK
+
+    @property
+    def result_file(self) -> Path:
+        """The result; absent while the run is not done."""
+        return self.path / RESULT
+
+    @property
+    def workdir(self) -> Path:
+        """Where trainers keep checkpoints."""
+        return self.path / "work"
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what `result.json` holds, or None while the run is not done."""
+        try:
+            data: dict[str, Any] = json.loads(self.result_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return data
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other processes out; the claim ends with the process, however it ends.
+
+        Raises:
+            JournalError: another process has it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a+b") as handle:
+            if not _try_lock(handle):
+                raise JournalError(
+                    str(self.path), "another process is working on this run", do="wait for it, or stop it"
+                )
+            yield
+
+    def write_start(self, lock: dict[str, Any]) -> None:
+        """Write the job and the environment."""
+        import yaml
+
+        text = yaml.safe_dump(lock, sort_keys=False, allow_unicode=True, width=100)
+        _write(self.lock_file, text)
+        _write(self.path / "env.json", json.dumps(environment(), indent=2) + "\n")
+
+    def write_study(self, study: Study) -> None:
+        """Write candidates, the winner and, last, the result."""
+        lines = (json.dumps(candidate.to_dict(), ensure_ascii=False) for candidate in study.candidates)
+        _write(self.path / "candidates.jsonl", "".join(line + "\n" for line in lines))
+        study.best.save(self.path / "best" / "prompt.json")
+        _write(self.path / "best" / "prompt.txt", study.best.instruction + "\n")
+        _write(self.result_file, json.dumps(study.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Return Python, platform and package versions: what one needs to explain a difference."""
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": packages}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or nothing: into a neighbour first, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8", errors="surrogatepass")
+    fresh.replace(path)
+
+
+def _try_lock(handle: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""From prompts and rows to cells: render, run the prompt's program, judge, journal.
+
+All prompts of a call meet the same rows (LAW 3). The programs of all cells run side by side, so that
+each wave of model calls is one batch. A cell that is known is never computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from .calls import Caller
+from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Outcome
+from .contracts.reward import OptionScore, Output, Reward
+from .errors import ConfigError, DataError, UnsupportedError, shorten
+from .journal import Journal
+from .programs import Ask, Run, Single
+from .prompt import Prompt
+from .records import Cell, Evaluation, Example, Message, Score
+
+CHUNK = 4096
+"""Cells whose calls are bought in one batch: bounds memory, not concurrency."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A cell to be filled."""
+
+    prompt: Prompt
+    example: Example
+    sample: int
+
+
+class Scorer:
+    """Evaluate prompts on rows with the target model.
+
+    Args:
+        caller: buys the target's answers.
+        journal: where cells are kept.
+        rewards: by name; the first one is the task's.
+        decoding: how the target decodes.
+        samples: answers per prompt and row; a row's value is their mean.
+        warn: told one line the first time something fails.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        journal: Journal,
+        rewards: Mapping[str, Reward],
+        *,
+        decoding: Decoding,
+        samples: int = 1,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        """Start with no cells."""
+        self.rewards = dict(rewards)
+        self._caller = caller
+        self._journal = journal
+        self._decoding = decoding
+        self._samples = samples
+        self._warn = warn
+        self._warned: set[str] = set()
+        self._cells: dict[tuple[str, str, int, str], Cell] = {}
+
+    def calls_per_cell(self, prompt: Prompt, examples: Sequence[Example], reward: str) -> int:
+        """Return the most model calls one row of this prompt needs, all samples together."""
+        match self.rewards[reward].needs:
+            case "text":
+                return prompt.program.calls * self._samples
+            case "options":
+                return max((len(example.options) for example in examples), default=1)
+            case _:
+                return 1
+
+    def evaluate(
+        self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
+    ) -> list[Evaluation]:
+        """Return one evaluation a prompt, each with a cell for every example and sample.
+
+        Raises:
+            BudgetExhausted: some cells could not be bought; those that were are kept.
+            UnsupportedError: the target cannot do what the reward needs.
+        """
+        samples = self._samples if self.rewards[reward].needs == "text" else 1
+        slots = (
+            _Slot(prompt, example, sample)
+            for prompt in prompts
+            for example in examples
+            for sample in range(samples)
+        )
+        missing = (slot for slot in slots if _key(slot, reward) not in self._cells)
+        for chunk in _chunks(missing, CHUNK):
+            self._fill(chunk, reward, split)
+        return [
+            Evaluation(
+                prompt.id,
+                reward,
+                tuple(self._cells[prompt.id, e.id, s, reward] for e in examples for s in range(samples)),
+            )
+            for prompt in prompts
+        ]
+
+    def _fill(self, slots: list[_Slot], reward: str, split: str) -> None:
+        judge = self.rewards[reward]
+        produce = {"text": self._replies, "likelihood": self._likelihoods, "options": self._option_scores}
+        outputs = produce[judge.needs](slots, judge)
+        cells = [self._judge(slot, output, judge) for slot, output in zip(slots, outputs, strict=True)]
+        for slot, cell in zip(slots, cells, strict=True):
+            self._cells[_key(slot, reward)] = cell
+        self._journal.put_cells(split, [_row(cell, reward) for cell in cells])
+
+    def _judge(self, slot: _Slot, output: Output | Failure, reward: Reward) -> Cell:
+        cell = Cell(slot.prompt.id, slot.example.id, slot.sample, status="failed")
+        if isinstance(output, Failure):
+            self._warn_once(f"{output.reason}: {output.message}", slot)
+            return replace(cell, reason=f"{output.reason}: {output.message}")
+        try:
+            score = reward(slot.example, output)
+        except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
+            reason = f"reward: {type(error).__name__}: {error}"
+        else:
+            if isinstance(score, Score) and math.isfinite(score.value):
+                return replace(cell, status="ok", output=output.text, score=score)
+            reason = f"reward: not a finite score: {shorten(score)}"
+        self._warn_once(reason, slot)
+        return replace(cell, output=output.text, reason=reason)
+
+    def _warn_once(self, reason: str, slot: _Slot) -> None:
+        kind = reason.split(":", 1)[0]
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self._warn(
+                f"a cell failed (row {slot.example.id}): {shorten(reason)}; it counts as missing, not as 0"
+            )
+
+    def _replies(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+        """Run the programs of all cells in lockstep."""
+        outputs: list[Output | Failure] = [Failure("error", "no answer")] * len(slots)
+        running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
+        for place, slot in enumerate(slots):
+            run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
+            running[place] = (run, next(run))
+        while running:
+            requests = [self._request(ask) for _, asks in running.values() for ask in asks]
+            answers = iter(self._ask(requests))
+            waiting, running = running, {}
+            for place, (run, asks) in waiting.items():
+                replies = list(islice(answers, len(asks)))
+                failed = next((reply for reply in replies if isinstance(reply, Failure)), None)
+                if failed is not None:
+                    outputs[place] = failed
+                    run.close()
+                    continue
+                try:
+                    texts = tuple(reply.text for reply in replies if isinstance(reply, Completion))
+                    running[place] = (run, run.send(texts))
+                except StopIteration as done:
+                    outputs[place] = Output(text=done.value)
+        return outputs
+
+    def _request(self, ask: Ask) -> GenerateRequest:
+        decoding = self._decoding
+        if ask.temperature is not None:
+            decoding = replace(decoding, temperature=ask.temperature)
+        return GenerateRequest(ask.messages, decoding, ask.sample)
+
+    def _likelihoods(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+        """Score each row's main answer as the reply."""
+        requests = [LikelihoodRequest(self._plain(slot), _answer(slot.example)) for slot in slots]
+        return [_likelihood_output(outcome) for outcome in self._ask(requests)]
+
+    def _option_scores(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+        """Score every option of each row as the reply."""
+        for slot in slots:
+            if not slot.example.options:
+                raise DataError(
+                    f"row {slot.example.id}", "has no options to score", do="add an options column"
+                )
+        requests = [
+            LikelihoodRequest(self._plain(slot), option) for slot in slots for option in slot.example.options
+        ]
+        outcomes = iter(self._ask(requests))
+        outputs: list[Output | Failure] = []
+        for slot in slots:
+            scores: list[OptionScore] = []
+            failed: Failure | None = None
+            for option in slot.example.options:
+                scored = _likelihood_output(next(outcomes))
+                if isinstance(scored, Failure):
+                    failed = scored
+                else:
+                    scores.append(OptionScore(option, scored.logprob, scored.tokens))
+            outputs.append(failed or Output(options=tuple(scores)))
+        return outputs
+
+    def _plain(self, slot: _Slot) -> tuple[Message, ...]:
+        if not isinstance(slot.prompt.program, Single):
+            raise ConfigError(
+                "reward",
+                f"scores likelihoods, which the program {slot.prompt.program.name} has none of",
+                do="use program: single, or a reward on the reply's text",
+            )
+        return slot.prompt.render(slot.example)
+
+    def _ask(self, requests: Sequence[GenerateRequest | LikelihoodRequest]) -> list[Outcome]:
+        outcomes = self._caller.ask("target", requests)
+        for outcome in outcomes:
+            if isinstance(outcome, Failure) and outcome.reason == "unsupported":
+                raise UnsupportedError("target", outcome.message or "cannot do what the reward needs")
+        return outcomes
+
+
+def _key(slot: _Slot, reward: str) -> tuple[str, str, int, str]:
+    return slot.prompt.id, slot.example.id, slot.sample, reward
+
+
+def _row(cell: Cell, reward: str) -> tuple[object, ...]:
+    score = cell.score or Score(math.nan)
+    value = None if cell.score is None else score.value
+    parsed = int(score.parsed)
+    return (
+        cell.prompt, cell.example, cell.sample, reward, cell.status, value, score.feedback, parsed,
+        cell.output, cell.reason,
+    )  # fmt: skip
+
+
+def _answer(example: Example) -> str:
+    if not example.answers:
+        raise DataError(f"row {example.id}", "has no answer whose likelihood could be scored")
+    return example.answer
+
+
+def _likelihood_output(outcome: Outcome) -> Output | Failure:
+    if isinstance(outcome, Failure):
+        return outcome
+    if isinstance(outcome, Completion):
+        return Failure("malformed", "a completion came back where a likelihood was asked for")
+    return Output(logprob=outcome.logprob, tokens=outcome.tokens)
+
+
+def _chunks(slots: Iterable[_Slot], size: int) -> Iterator[list[_Slot]]:
+    source = iter(slots)
+    while chunk := list(islice(source, size)):
+        yield chunk

@@ -1,0 +1,212 @@
+"""The session of a run: what a searcher sees, over the scorer, the proposer and the budget.
+
+It keeps the list of candidates, and holds back what the final comparison will cost, so that a searcher
+that spends everything still ends in a verdict.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from . import plugins
+from .calls import Caller
+from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
+from .contracts.searcher import SearchTask
+from .contracts.selector import Selector
+from .errors import SealedSplit, UnsupportedError
+from .events import Listener, Notice, Scored, StageName, ignore
+from .journal import Journal
+from .prompt import Prompt
+from .records import Budget, Evaluation, Example, Message, digest
+from .scoring import Scorer
+
+PROBES: Mapping[str, Request] = {
+    "likelihood": LikelihoodRequest((Message("user", "Input: 1\nOutput:"),), "1"),
+    "insert": GenerateRequest((Message("user", "The sky is"),), Decoding(max_tokens=4), suffix=" today."),
+}
+
+
+@dataclass(slots=True)
+class CandidateRecord:
+    """A candidate of the run and its largest evaluation by (split, reward)."""
+
+    prompt: Prompt
+    evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+
+
+class Candidates:
+    """All prompts of a run in the order in which they were first scored, each with its evaluations."""
+
+    def __init__(self, journal: Journal, task_reward: str, listen: Listener = ignore) -> None:
+        """Start with none."""
+        self._journal = journal
+        self._task_reward = task_reward
+        self._listen = listen
+        self._records: dict[str, CandidateRecord] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._records)
+
+    def all(self) -> list[CandidateRecord]:
+        """Return them in order."""
+        return list(self._records.values())
+
+    def add(self, prompts: Sequence[Prompt]) -> None:
+        """Record prompts; known ones keep their first lineage."""
+        with self._journal.batch():
+            for prompt in prompts:
+                if prompt.id not in self._records:
+                    self._records[prompt.id] = CandidateRecord(prompt)
+                    self._journal.put_prompt(prompt.id, prompt.to_dict())
+
+    def scored(self, stage: StageName, split: str, evaluations: Sequence[Evaluation]) -> None:
+        """Keep each evaluation unless a larger one of its kind is known, and tell the listener."""
+        for evaluation in evaluations:
+            record = self._records[evaluation.prompt]
+            known = record.evaluations.get((split, evaluation.reward))
+            if known is not None and len(known.cells) >= len(evaluation.cells):
+                continue
+            record.evaluations[split, evaluation.reward] = evaluation
+            is_task = evaluation.reward == self._task_reward
+            self._listen(Scored(stage, record.prompt, evaluation, is_task, len(self)))
+
+
+class RunSession:
+    """The session handed to a searcher (see `contracts.searcher.Session`)."""
+
+    def __init__(
+        self,
+        task: SearchTask,
+        *,
+        scorer: Scorer,
+        caller: Caller,
+        candidates: Candidates,
+        selector: Selector,
+        reward: str,
+        seed: int,
+        workdir: Path,
+        listen: Listener = ignore,
+        before_scoring: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the run's parts; `before_scoring` is called before anything is bought."""
+        self.task = task
+        self.rng = random.Random(f"searcher {seed}")
+        self.workdir = workdir
+        self._scorer = scorer
+        self._caller = caller
+        self._candidates = candidates
+        self._selector = selector
+        self._reward = reward
+        self._seed = seed
+        self._listen = listen
+        self._before_scoring = before_scoring
+        self._drawn: dict[str, int] = {}
+        self._abilities: dict[tuple[str, str], bool] = {}
+        self._row_ids = {example.id for example in task.rows}
+
+    @property
+    def remaining(self) -> Budget:
+        """What is left for searching."""
+        return self._caller.ledger.remaining
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        rows: int | Sequence[Example] | None = None,
+        reward: str | None = None,
+    ) -> list[Evaluation]:
+        """Evaluate prompts on the first `rows` search rows, or on the search rows given."""
+        examples = self._rows(rows)
+        name = self._known_reward(reward)
+        self._candidates.add(prompts)
+        self._before_scoring()
+        evaluations = self._scorer.evaluate(prompts, examples, name, "search")
+        self._candidates.scored("search", "search", evaluations)
+        return evaluations
+
+    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
+        """Return the evaluations of the `k` best prompts, best first."""
+        unique = list({prompt.id: prompt for prompt in prompts}.values())
+
+        def score(places: Sequence[int], n: int) -> list[Evaluation]:
+            return self.score([unique[place] for place in places], n, reward)
+
+        best = self._selector.select(score, len(unique), len(self.task.rows), min(k, len(unique)))
+        name = self._known_reward(reward)
+        records = {record.prompt.id: record for record in self._candidates.all()}
+        return [records[unique[place].id].evaluations["search", name] for place in best]
+
+    def propose(
+        self,
+        chats: Sequence[Sequence[Message]],
+        n: int = 1,
+        *,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        suffixes: Sequence[str] | None = None,
+    ) -> list[list[str]]:
+        """Draw `n` new replies of the proposer to each chat."""
+        decoding = Decoding(max_tokens, temperature, top_p, tuple(stop), self._seed)
+        requests: list[Request] = []
+        for place, chat in enumerate(chats):
+            request = GenerateRequest(
+                tuple(Message(*message) for message in chat),
+                decoding,
+                suffix=suffixes[place] if suffixes is not None else None,
+            )
+            # The same chat asked again must draw new samples, also after a resume: count by content.
+            content = digest([request.messages, request.suffix])
+            first = self._drawn.get(content, 0)
+            self._drawn[content] = first + n
+            requests += [replace(request, sample=first + index) for index in range(n)]
+        self._before_scoring()
+        outcomes = self._caller.ask("proposer", requests)
+        replies: list[list[str]] = []
+        for place in range(len(chats)):
+            mine = outcomes[place * n : (place + 1) * n]
+            replies.append([outcome.text for outcome in mine if isinstance(outcome, Completion)])
+            self._explain([outcome for outcome in mine if isinstance(outcome, Failure)])
+        return replies
+
+    def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
+        """Whether a model is able: its own word if it says no, else one journaled probe."""
+        if (role, what) not in self._abilities:
+            capabilities = self._caller.model(role).capabilities
+            able = capabilities.likelihood if what == "likelihood" else capabilities.insert
+            if able:
+                (outcome,) = self._caller.ask(role, [PROBES[what]])
+                able = not isinstance(outcome, Failure)
+            self._abilities[role, what] = able
+        return self._abilities[role, what]
+
+    def _rows(self, rows: int | Sequence[Example] | None) -> Sequence[Example]:
+        if rows is None:
+            return self.task.rows
+        if isinstance(rows, int):
+            return self.task.rows[:rows]
+        if foreign := [example.id for example in rows if example.id not in self._row_ids]:
+            raise SealedSplit("session.score", "a searcher scores on search rows only", got=foreign[0])
+        return rows
+
+    def _known_reward(self, name: str | None) -> str:
+        if name is None:
+            return self._reward
+        if name not in self._scorer.rewards:
+            self._scorer.rewards[name] = plugins.build("rewards", name)
+        return name
+
+    def _explain(self, failures: Sequence[Failure]) -> None:
+        for failure in failures:
+            if failure.reason == "unsupported":
+                raise UnsupportedError("proposer", failure.message)
+        if failures:
+            self._listen(
+                Notice(f"{len(failures)} proposals failed: {failures[0].reason}: {failures[0].message}")
+            )

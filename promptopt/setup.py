@@ -1,0 +1,138 @@
+"""A run's live parts, put together from a job file or from Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
+from typing import Any
+
+from . import data, plugins
+from .contracts.model import Decoding, LanguageModel
+from .contracts.searcher import Searcher
+from .contracts.selector import Selector
+from .data import Columns, Rows
+from .job import Job, ModelSpec, PluginSpec
+from .records import Budget, Price, digest
+from .splits import Sizes, make_splits
+from .task import Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything a run is made of.
+
+    Attributes:
+        name: what the run is called.
+        task: rows, prompt to beat, reward.
+        models: by role.
+        prices: by role.
+        decoding: how the target decodes.
+        searcher: finds prompts.
+        selector: tells the best apart.
+        budget: hard caps.
+        seed: of everything random.
+        samples: replies per prompt and row.
+        finalists: prompts that meet on the select rows, besides the seed prompt.
+        lock: the job as plain data, for the run's folder; what it says decides whether two runs are the same.
+    """
+
+    name: str
+    task: Task
+    models: Mapping[str, LanguageModel]
+    searcher: Searcher
+    selector: Selector
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    decoding: Decoding = Decoding()
+    budget: Budget = Budget()
+    seed: int = 0
+    samples: int = 1
+    finalists: int = 5
+    lock: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the job (its budget left out, which a resumed run may raise) and of all rows."""
+        job = {key: value for key, value in self.lock.items() if key not in ("budget", "name")}
+        return digest([job, self.task.splits.fingerprint, self.task.seed_prompt.id])
+
+
+def from_job(job: Job) -> Setup:
+    """Read the data and build the plug-ins of a job; no model is called.
+
+    Raises:
+        BadInput: the first thing that is wrong.
+    """
+    rows = _rows(job)
+    prompt = job.build_prompt(rows.fields)
+    sizes = Sizes(job.data.sizes.search, job.data.sizes.select, job.data.sizes.test)
+    splits = make_splits(rows, seed=job.seed, sizes=sizes, allow_duplicates=job.data.allow_duplicates)
+    reward = plugins.build("rewards", job.reward.name, job.reward.options)
+    task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description)
+    decoding = job.target.decoding
+    return Setup(
+        name=job.name,
+        task=task,
+        models=build_models(job.roles),
+        prices=job.prices,
+        decoding=Decoding(decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.stop, job.seed),
+        searcher=build_plugin("searchers", job.search),
+        selector=build_plugin("selectors", job.selector),
+        budget=job.budget.to_record(),
+        seed=job.seed,
+        samples=job.samples,
+        finalists=job.finalists,
+        lock=job.to_lock(),
+    )
+
+
+def build_plugin(kind: plugins.Kind, spec: PluginSpec) -> Any:
+    """Build a plug-in from its part of the job."""
+    return plugins.build(kind, spec.name, spec.options)
+
+
+def build_models(roles: Mapping[str, ModelSpec]) -> dict[str, LanguageModel]:
+    """Build one model object per role; roles that name the same model share one."""
+    models: dict[str, LanguageModel] = {}
+    built: dict[str, LanguageModel] = {}
+    for role, spec in roles.items():
+        same = digest([spec.model, spec.options])
+        if same not in built:
+            built[same] = build_model(spec)
+        models[role] = built[same]
+    return models
+
+
+def build_model(spec: ModelSpec) -> LanguageModel:
+    """Build a model from its part of the job."""
+    model: LanguageModel = plugins.build("models", spec.provider, {"name": spec.name, **spec.options})
+    return model
+
+
+def _rows(job: Job) -> Rows:
+    spec = job.data
+    columns = _columns(job)
+    sources = {"search": spec.search, "select": spec.select, "test": spec.test}
+    if spec.path is not None:
+        return data.read(spec.path, columns, format=spec.format)
+    return reduce(
+        add,
+        (
+            data.read(source, columns, format=spec.format).assign(split)
+            for split, source in sources.items()
+            if source is not None
+        ),
+    )
+
+
+def _columns(job: Job) -> Columns:
+    spec = job.data
+    given: dict[str, Any] = {
+        key: value
+        for key in ("options", "id", "group", "split")
+        if (value := spec.model_dump()[key]) is not None
+    }
+    if spec.answer:
+        given["answer"] = spec.answer[0]
+    return Columns(inputs=spec.inputs, **given)

@@ -1,0 +1,101 @@
+"""The result of a run: candidates with lineage and evaluations, the winner, the verdict, the bill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .ledger import Spent
+from .prompt import Prompt
+from .records import Evaluation
+from .verdict import Verdict
+
+Stopped = Literal["finished", "budget"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A prompt of the run and what it scored, by split, with the task's reward.
+
+    `signal` is its score on search rows by another reward, if the searcher asked for one.
+    """
+
+    prompt: Prompt
+    search: Evaluation | None = None
+    select: Evaluation | None = None
+    test: Evaluation | None = None
+    signal: Evaluation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data: the prompt and a summary of each evaluation."""
+        scores = {name: summary(e) for name in ("search", "select", "test", "signal") if (e := self.of(name))}
+        return {"id": self.prompt.id, "prompt": self.prompt.to_dict(), "scores": scores}
+
+    def of(self, split: str) -> Evaluation | None:
+        """Return the evaluation of a split."""
+        return {"search": self.search, "select": self.select, "test": self.test, "signal": self.signal}[split]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run found.
+
+    Attributes:
+        best: the winner; the seed prompt when nothing beat it on the select rows.
+        seed_prompt: the prompt that was to be beaten.
+        verdict: winner against seed prompt on the test rows.
+        candidates: all prompts in the order in which they were first scored.
+        spent: by role.
+        stopped: whether the search finished or the budget ended it.
+        seconds: wall time, interrupted parts included.
+        folder: where the run is kept; None for a run in memory.
+    """
+
+    best: Prompt
+    seed_prompt: Prompt
+    verdict: Verdict
+    candidates: tuple[Candidate, ...]
+    spent: Mapping[str, Spent]
+    stopped: Stopped = "finished"
+    seconds: float = 0.0
+    folder: Path | None = None
+
+    @property
+    def total(self) -> Spent:
+        """What all roles have spent together."""
+        return sum(self.spent.values(), Spent())
+
+    def candidate(self, prompt: Prompt) -> Candidate:
+        """Return the candidate of a prompt; KeyError when it was never scored."""
+        for candidate in self.candidates:
+            if candidate.prompt == prompt:
+                return candidate
+        raise KeyError(prompt.id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data: what `result.json` holds."""
+        return {
+            "verdict": self.verdict.to_dict(),
+            "line": self.verdict.line,
+            "best": self.best.to_dict() | {"id": self.best.id},
+            "seed_prompt": self.seed_prompt.to_dict() | {"id": self.seed_prompt.id},
+            "candidates": len(self.candidates),
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+            "spent": {role: asdict(spent) for role, spent in self.spent.items()},
+        }
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation's numbers as plain JSON data."""
+    return {
+        "reward": evaluation.reward,
+        "mean": evaluation.mean if evaluation.n else None,
+        "n": evaluation.n,
+        "standard_error": evaluation.standard_error if evaluation.n > 1 else None,
+        "failed": evaluation.failed,
+        "unparsed": evaluation.unparsed,
+        "comparable": evaluation.comparable,
+    }
