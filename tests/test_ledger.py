@@ -1,0 +1,102 @@
+"""The ledger: reserve the worst case, settle after, never pass a cap."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptopt.ledger import Ledger, Spent
+from promptopt.records import Budget, Price, Usage
+
+PRICES = {"target": Price(1000, 2000)}
+
+
+def test_reserving_blocks_what_settling_frees():
+    ledger = Ledger(Budget(tokens=100))
+    first = ledger.reserve("target", Usage(40, 40))
+    assert first is not None
+    assert ledger.reserve("target", Usage(20, 1)) is None
+    ledger.settle(first, Usage(10, 5))
+    assert ledger.total == Spent(1, 10, 5)
+    assert ledger.reserve("target", Usage(80, 5)) is not None
+
+
+def test_an_attempt_whose_usage_was_never_seen_costs_its_bound():
+    ledger = Ledger(Budget(usd=1), PRICES)
+    ticket = ledger.reserve("target", Usage(100, 50))
+    assert ticket is not None
+    ledger.settle(ticket, None)
+    assert ledger.total.usd == pytest.approx(100 * 1000 / 1e6 + 50 * 2000 / 1e6)
+
+
+def test_what_is_held_back_cannot_be_reserved_until_it_is_let_go():
+    ledger = Ledger(Budget(calls=10))
+    ledger.hold(Spent(calls=10))
+    assert ledger.reserve("target", Usage()) is None
+    assert ledger.remaining.calls == 0
+    ledger.hold(Spent(calls=9))
+    assert ledger.reserve("target", Usage()) is not None
+
+
+def test_minutes_count_earlier_processes_and_stop_reservations():
+    now = [0.0]
+    ledger = Ledger(Budget(minutes=1), elapsed=50, clock=lambda: now[0])
+    assert ledger.reserve("target", Usage()) is not None
+    now[0] = 10.5
+    assert ledger.reserve("target", Usage()) is None
+    assert ledger.remaining.minutes == 0
+    assert "minutes" in ledger.why_blocked("target", Usage())
+
+
+def test_every_role_draws_on_the_same_budget_but_is_booked_apart():
+    ledger = Ledger(Budget(calls=3))
+    for role in ("target", "proposer", "judge"):
+        ticket = ledger.reserve(role, Usage(1, 1))
+        assert ticket is not None
+        ledger.settle(ticket, Usage(1, 1))
+    assert ledger.reserve("target", Usage()) is None
+    assert {role: spent.calls for role, spent in ledger.by_role.items()} == dict.fromkeys(
+        ("target", "proposer", "judge"), 1
+    )
+
+
+usages = st.builds(Usage, st.integers(0, 50), st.integers(0, 50))
+
+
+@given(st.lists(st.tuples(usages, st.floats(0, 1)), max_size=40), st.integers(0, 500), st.integers(0, 20))
+def test_no_order_of_reserving_and_settling_passes_a_cap(steps, tokens, calls):
+    ledger = Ledger(Budget(calls=calls, tokens=tokens, usd=0.5), PRICES)
+    waiting = []
+    for bound, share in steps:
+        if (ticket := ledger.reserve("target", bound)) is not None:
+            waiting.append((ticket, share))
+        if len(waiting) > 2:
+            ticket, share = waiting.pop(0)
+            used = Usage(int(ticket.bound.prompt_tokens * share), int(ticket.bound.completion_tokens * share))
+            ledger.settle(ticket, used)
+    for ticket, _ in waiting:
+        ledger.settle(ticket, None)
+    assert ledger.total.calls <= calls
+    assert ledger.total.tokens <= tokens
+    assert ledger.total.usd <= 0.5 + 1e-12
+    assert ledger.open_reservations == 0
+
+
+def test_threads_cannot_reserve_the_same_money_twice():
+    ledger = Ledger(Budget(calls=500))
+    granted = []
+
+    def work():
+        for _ in range(200):
+            ticket = ledger.reserve("target", Usage(1, 1))
+            if ticket is not None:
+                granted.append(1)
+                ledger.settle(ticket, Usage(1, 1))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(granted) == ledger.total.calls == 500
