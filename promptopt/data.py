@@ -1,4 +1,4 @@
-"""Read rows into examples: which column plays which role, with every error naming its line."""
+"""Read rows into examples; every error names the line."""
 
 from __future__ import annotations
 
@@ -6,49 +6,17 @@ import datetime
 import decimal
 import math
 import numbers
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
 
+from .data_columns import DEFAULT_COLUMNS, Columns, Roles, assign_roles, check_fields
 from .data_files import Format, Numbered, Record, parse_json, read_file
 from .data_hub import PREFIX, read_hub
 from .errors import DataError, did_you_mean
 from .records import Example, FrozenMap, digest
-
-ANSWER_NAMES = ("output", "answer", "label", "target")
-RESERVED = ("instruction", "demonstrations", "output")
-"""Slots a template fills itself, so no input field can have their names."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column plays which role.
-
-    A role left at its default is taken by the column of that name if there is one; a name you give
-    yourself must be there; None leaves the role empty.
-
-    Attributes:
-        inputs: input columns; a mapping renames (new name -> column); None is every column without
-            another role.
-        answer: accepted answer, a text or a list of texts. The default also finds `answer`, `label` and
-            `target`. None is for tasks whose reward needs no reference.
-        options: list of the row's possible answers (in CSV, a JSON list in the cell).
-        id: unique name of the row; without it, the id is a hash of the row's content.
-        group: rows with the same group belong together: never in two splits.
-        split: the split the row is declared for.
-    """
-
-    inputs: Sequence[str] | Mapping[str, str] | None = None
-    answer: str | None = "output"
-    options: str | None = "options"
-    id: str | None = "id"
-    group: str | None = "group"
-    split: str | None = "split"
-
-
-DEFAULT_COLUMNS = Columns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +142,7 @@ def _from_examples(examples: list[Example], name: str) -> Rows:
         _check_answer(example.answers, example.options, where)
         _claim(example.id, where, seen)
         rows.append(Row(example, where))
-    _check_fields({field: field for field in fields}, f"{name}[0]")
+    check_fields({field: field for field in fields}, f"{name}[0]")
     return Rows(tuple(rows), fields)
 
 
@@ -184,7 +152,7 @@ def _build(records: Numbered, columns: Columns, source: str, split: str | None =
     if not listed:
         raise DataError(source, "no rows in it")
     present = list(dict.fromkeys(name for _, record in listed for name in record))
-    roles = _assign_roles(columns, present, source)
+    roles = assign_roles(columns, present, source)
     rows = []
     seen: dict[str, str] = {}
     taken: set[str] = set()
@@ -198,94 +166,7 @@ def _build(records: Numbered, columns: Columns, source: str, split: str | None =
     return Rows(tuple(rows), tuple(roles.inputs))
 
 
-@dataclass(frozen=True, slots=True)
-class _Roles:
-    """The columns found for each role; `inputs` maps field names to columns."""
-
-    inputs: dict[str, str]
-    answer: str | None
-    options: str | None
-    id: str | None
-    group: str | None
-    split: str | None
-
-
-def _assign_roles(columns: Columns, present: list[str], where: str) -> _Roles:
-    named = _named_inputs(columns.inputs)
-    for column in (named or {}).values():
-        _require(column, present, where)
-    claimed = set((named or {}).values())
-    answer = _answer_column(columns, present, claimed, where)
-    if answer in claimed:
-        raise DataError(where, f"{answer!r} is the answer and an input: the prompt would tell the answer")
-
-    def role(name: str | None, default: str) -> str | None:
-        if name == default:
-            return name if name in present and name not in claimed and name != answer else None
-        return None if name is None else _require(name, present, where)
-
-    options = role(columns.options, "options")
-    row_id, group = role(columns.id, "id"), role(columns.group, "group")
-    split = role(columns.split, "split")
-    if named is None:
-        others = {answer, options, row_id, group, split}
-        named = {name: name for name in present if name not in others}
-    if not named:
-        raise DataError(where, "no input column", got=present, do="name one with columns.inputs")
-    _check_fields(named, where)
-    return _Roles(named, answer, options, row_id, group, split)
-
-
-def _named_inputs(inputs: Sequence[str] | Mapping[str, str] | None) -> dict[str, str] | None:
-    if inputs is None:
-        return None
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    return {name: name for name in ([inputs] if isinstance(inputs, str) else inputs)}
-
-
-def _require(column: str, present: list[str], where: str) -> str:
-    if column not in present:
-        raise DataError(where, f"no column {column!r}", do=did_you_mean(column, present))
-    return column
-
-
-def _answer_column(columns: Columns, present: list[str], claimed: set[str], where: str) -> str | None:
-    if columns.answer is None:
-        return None
-    if columns.answer != ANSWER_NAMES[0]:
-        return _require(columns.answer, present, where)
-    found = [name for name in ANSWER_NAMES if name in present and name not in claimed]
-    if len(found) > 1 and (columns.inputs is None or found[0] != ANSWER_NAMES[0]):
-        # Guessing would put the other one into the prompt, and with it the answer.
-        raise DataError(
-            where,
-            f"{' and '.join(map(repr, found))} may each be the answer",
-            do="name it with columns.answer",
-        )
-    if not found:
-        raise DataError(
-            where,
-            f"no answer column (looked for {', '.join(ANSWER_NAMES)})",
-            got=present,
-            do="name it with columns.answer; null is for tasks without reference answers",
-        )
-    return found[0]
-
-
-def _check_fields(inputs: dict[str, str], where: str) -> None:
-    for name, column in inputs.items():
-        clash = name in RESERVED
-        if clash or not name or name != name.strip() or set(name) & set("{}\n"):
-            why = "is a slot of the template itself" if clash else "cannot be written as {{name}}"
-            raise DataError(
-                where,
-                f"input field {name!r} {why}",
-                do=f"rename it with columns.inputs: {{my_name: {column!r}}}, or leave the column out",
-            )
-
-
-def _row(record: Record, roles: _Roles, where: str, split: str | None) -> Row:
+def _row(record: Record, roles: Roles, where: str, split: str | None) -> Row:
     inputs = {}
     for name, column in roles.inputs.items():
         if column not in record:
@@ -293,10 +174,10 @@ def _row(record: Record, roles: _Roles, where: str, split: str | None) -> Row:
                 where,
                 f"no column {column!r}, which other rows have",
                 got=list(record),
-                do="fill it in, or name the columns that all rows have with columns.inputs",
+                do="fill it in, or set inputs to columns that all rows have",
             )
         inputs[name] = _text(record[column], where, column)
-    answers = _answers(record, roles.answer, where)
+    answers = _answers(record, roles.answers, where)
     options = _options(record.get(roles.options), where, roles.options) if roles.options else ()
     _check_answer(answers, options, where)
     group = _optional(record, roles.group, where)
@@ -306,23 +187,25 @@ def _row(record: Record, roles: _Roles, where: str, split: str | None) -> Row:
     else:
         row_id = _optional(record, roles.id, where) or ""
         if not row_id.strip():
-            raise DataError(
-                where, f"the id {roles.id!r} is empty", do="fill it in, or set columns.id to null"
-            )
+            raise DataError(where, f"the id {roles.id!r} is empty", do="fill it in, or set id to null")
     return Row(Example(row_id, FrozenMap(inputs), answers, options, group), where, declared)
 
 
-def _answers(record: Record, column: str | None, where: str) -> tuple[str, ...]:
-    if column is None:
-        return ()
-    if column not in record:
-        raise DataError(where, f"no column {column!r}", do=did_you_mean(column, record))
-    value = record[column]
-    if not isinstance(value, list | tuple):
-        return (_text(value, where, column),)
-    if not value:
-        raise DataError(where, f"{column!r} is an empty list", do="give at least one accepted answer")
-    return tuple(_text(item, where, column) for item in value)
+def _answers(record: Record, columns: tuple[str, ...], where: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for column in columns:
+        main = column == columns[0]
+        if main and column not in record:
+            raise DataError(where, f"no column {column!r}", do=did_you_mean(column, record))
+        value = record.get(column)
+        if not main and value in (None, ""):
+            continue
+        if not isinstance(value, list | tuple):
+            value = [value]
+        elif main and not value:
+            raise DataError(where, f"{column!r} is an empty list", do="give at least one accepted answer")
+        found.extend(_text(item, where, column) for item in value)
+    return tuple(found)
 
 
 def _options(value: object, where: str, column: str) -> tuple[str, ...]:
@@ -394,3 +277,6 @@ def _free(row_id: str, taken: set[str]) -> str:
         free = f"{row_id}#{number}"
     taken.add(free)
     return free
+
+
+__all__ = ["Columns", "Row", "Rows", "Source", "read"]

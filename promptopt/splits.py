@@ -172,7 +172,7 @@ def _pools(rows: Rows) -> Pools:
             "splits",
             f"no {'test' if rest else 'search'} rows among the declared splits",
             got=sorted({row.split for row in rows if row.split}),
-            do="declare some, or set columns.split to null to draw all splits by seed",
+            do="declare some, or set split to null to draw all splits by seed",
         )
     if len(rest) == 1:
         return {("test",): declared["test"], drawn: declared[rest[0]]}
@@ -193,7 +193,7 @@ def _check_disjoint(pools: Pools, allow_duplicates: bool) -> None:
                     raise DataError(
                         row.origin,
                         f"group {key[1]!r} is in {names[-1]} here and in {split} at {first.origin}",
-                        do="keep a group in one split, or set columns.group to null",
+                        do="keep a group in one split, or set group to null",
                     )
                 shared.append((f"is in {names[-1]} here and in {split} at {first.origin}", row))
     if shared:
@@ -226,7 +226,7 @@ def _draw(
             "splits",
             f"{len(pool)} rows, tied by group or by the same input, leave {len(units)} to divide "
             f"into {', '.join(names)}",
-            do="add rows, or set columns.group to null",
+            do="add rows, or set group to null",
         )
     drawn: dict[SplitName, list[Example]] = {}
     for index, name in enumerate(names):

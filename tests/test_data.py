@@ -224,9 +224,22 @@ def test_rows_without_answers_only_on_request() -> None:
     assert "no answer column (looked for output, answer, label, target); got ['q']" in failure([{"q": "1"}])
 
 
+def test_several_answer_columns() -> None:
+    data = [
+        {"q": "1", "main": "x", "also": "y", "third": ["z", "w"]},
+        {"q": "2", "main": "x", "also": "", "third": None},
+    ]
+    first, second = read(data, Columns(answer=("main", "also", "third"))).examples
+    assert (first.answers, second.answers) == (("x", "y", "z", "w"), ("x",))
+    assert set(first.inputs) == {"q"}
+    assert "rows[1]: 'third' is null" in failure(data, Columns(answer=("third", "main"), inputs=("q",)))
+    assert "no column 'mian'" in failure(data, Columns(answer=("main", "mian")))
+    assert "would tell the answer" in failure(data, Columns(inputs=("q", "also"), answer=("main", "also")))
+
+
 def test_two_candidates_for_the_answer_are_not_guessed_at() -> None:
     data = [{"q": "1", "answer": "x", "label": "0"}]
-    assert "'answer' and 'label' may each be the answer; name it" in failure(data)
+    assert "'answer' and 'label' may each be the answer; set answer" in failure(data)
     assert only(read(data, Columns(answer="answer", inputs=("q",)))).answer == "x"
 
 
@@ -253,7 +266,7 @@ def test_a_column_that_some_rows_lack(write: Write) -> None:
 def test_reserved_names_must_be_renamed(name: str) -> None:
     data = [{name: "a", "label": "b"}]
     message = failure(data, Columns(answer="label"))
-    assert f"input field {name!r} is a slot of the template itself; rename it with columns.inputs" in message
+    assert f"input field {name!r} is a slot of the template itself; rename it with inputs:" in message
     assert only(read(data, Columns(inputs={"text": name}, answer="label"))).inputs == {"text": "a"}
 
 
