@@ -225,7 +225,7 @@ def test_rows_without_answers_only_on_request() -> None:
 
 
 def test_several_answer_columns() -> None:
-    data = [
+    data: list[dict[str, object]] = [
         {"q": "1", "main": "x", "also": "y", "third": ["z", "w"]},
         {"q": "2", "main": "x", "also": "", "third": None},
     ]
