@@ -269,8 +269,10 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
 
 
 def _rows(train: Source, test: Source | None, columns: Columns) -> Rows:
-    rows = data.read(train, columns)
-    return rows if test is None else rows.assign("train") + data.read(test, columns).assign("test")
+    rows = data.read(train, columns, name="train")
+    if test is None:
+        return rows
+    return rows.assign("train") + data.read(test, columns, name="test").assign("test")
 
 
 def _prompt(given: Any, fields: Sequence[str], program: Any) -> Prompt:

@@ -128,11 +128,6 @@ def _rows(job: Job) -> Rows:
 
 def _columns(job: Job) -> Columns:
     spec = job.data
-    given: dict[str, Any] = {
-        key: value
-        for key in ("options", "id", "group", "split")
-        if (value := spec.model_dump()[key]) is not None
-    }
-    if spec.answer:
-        given["answer"] = spec.answer[0]
+    roles = ("answer", "options", "id", "group", "split")
+    given = {key: getattr(spec, key) for key in roles if key in spec.model_fields_set}
     return Columns(inputs=spec.inputs, **given)
