@@ -111,7 +111,8 @@ def _resolve(place: str) -> Callable[..., Any]:
         problem = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
         raise PluginError(_WHERE, problem) from error
     if name not in vars(module):
-        public = sorted(n for n, v in vars(module).items() if inspect.isfunction(v) and not n.startswith("_"))
+        own = [v for v in vars(module).values() if inspect.isfunction(v) and v.__module__ == module.__name__]
+        public = sorted(v.__name__ for v in own if not v.__name__.startswith("_"))
         do = f"it has {', '.join(public)}" if public else "it has no functions"
         raise PluginError(_WHERE, f"{module_name} has no {name!r}", do=do)
     found: Callable[..., Any] = vars(module)[name]

@@ -23,7 +23,8 @@ _LEADING = re.compile(
     """,
     re.VERBOSE,
 )
-_DENIED = re.compile(r"\s+(?:(?:is|was)\s+(?:not|wrong|incorrect|false)\b|isn['’]t\b|wasn['’]t\b)")
+# What takes a letter back: `(A) is wrong`, `(A) or (B)`.
+_UNDECIDED = re.compile(r"\s+(?:(?:is|was)\s+(?:not|wrong|incorrect|false)|isn['’]t|wasn['’]t|or|and)\b")
 _BRACKETED = re.compile(r"\(([A-Za-z])\)")
 _STANDALONE = re.compile(
     r"(?<![\w'’-])(?:[B-HJ-Z](?![\w'’+#-])|[AI](?=[*_\"`]*(?:[.,;!?)]|\s(?:or|and)\b|$)))", re.MULTILINE
@@ -130,7 +131,7 @@ def _leading_letter(line: str, choices: Choices) -> set[int]:
     line = line.strip(_MARKUP)
     match = _LEADING.match(line)
     position = choices.letter(match[match.lastgroup or 0]) if match else None
-    if match is None or position is None or _DENIED.match(line, match.end()):
+    if match is None or position is None or _UNDECIDED.match(line, match.end()):
         return set()
     other = choices.named(line[match.end() :].strip(_MARKUP + ".:)"))
     return {position} if other is None else {position, other}

@@ -94,14 +94,14 @@ def _check_shape(where: str, reward: object) -> None:
 
 def _check_repeats(where: str, reward: Reward, pairs: Sequence[Pair], first: Sequence[Score]) -> None:
     for pair, before in reversed(list(zip(pairs, first, strict=True))):
-        again = _scored(where, reward, copy.deepcopy(pair))
+        again = _scored(where, reward, pair)
         if again != before:
             problem = f"gave {before} first and {again} later for the same output"
             raise ContractError(where, problem, do="use no chance, no clock, and keep nothing between calls")
 
 
 def _scored(where: str, reward: Reward, pair: Pair) -> Score:
-    example, output = pair
+    example, output = pair = copy.deepcopy(pair)
     before = repr(pair)
     score: object = _survive(where, lambda: reward(example, output), output.text)
     if repr(pair) != before:
