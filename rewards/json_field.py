@@ -77,11 +77,12 @@ class JsonField:
         return self._key(value) == self._key(answer) or same_number(value, answer)
 
     def _key(self, text: str) -> str:
-        text = compose(text).strip()
+        text = text.strip()
         if text.startswith(("{", "[")):
             # A text that only looks like JSON stays a text.
             with contextlib.suppress(ValueError, RecursionError):
                 text = canonical_json(_DECODER.decode(text))
+        text = compose(text)
         return text.lower() if self.ignore_case else text
 
 

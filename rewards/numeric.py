@@ -27,7 +27,7 @@ _FRAC = re.compile(r"(?<!\d)\\[dt]?frac\s?\{\s?(\d+)\s?\}\s?\{\s?(\d+)\s?\}")
 _HASHES = re.compile(r"####([^\n]*)")
 _BOXED = re.compile(r"\\boxed\s?\{([^\n]*)")
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
-_MAX_DIGITS = 100
+_MAX_DIGITS = 2_000
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Numeric:
     as an option, a denominator (`3/4`, `\frac{3}{4}`). Units and percent signs are ignored: `50%` is 50.
     Digits that belong to a word (`km2`, `x^2`), mixed numbers and number words (`forty`) are not read.
 
-    Comparison is exact on integers of up to 100 digits, and allows `tolerance`. A reply without a number is
+    Comparison is exact on integers of up to 2,000 digits, and allows `tolerance`. A reply without a number is
     not parsed. Of a very long reply only the last 100,000 characters are read.
 
     Attributes:

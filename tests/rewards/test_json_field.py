@@ -57,6 +57,7 @@ def test_a_value_is_found_in_any_prose(
         ('{"answer": null}', "null", 1),
         ('{"answer": " Blue "}', "blue", 1),
         ('{"answer": {"b": 1, "a": [2]}}', '{"a": [2], "b": 1}', 1),
+        ('{"answer": ["cafe\u0301"]}', '["caf\\u00e9"]', 1),
         ('{"answer": 1} then {"answer": 2}', "2", 1),
         ('{"answer": 1} then {"note": 2}', "1", 1),
         ('{ not json } {"answer": "x"}', "x", 1),
