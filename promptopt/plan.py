@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
-from .errors import ConfigError
+from .contracts.reward import OptionScore, Output
+from .errors import BadInput, ConfigError
 from .records import Budget, Example, Usage
 from .setup import Setup
 
@@ -44,14 +46,16 @@ class Plan:
 
 
 def make_plan(setup: Setup) -> Plan:
-    """Work out the plan of a run.
+    """Work out the plan of a run, and see that its rows can be rendered and judged.
 
     Raises:
         ConfigError: the budget is below the baseline and the smallest final comparison.
+        DataError: a row lacks what the reward needs (an answer, options).
         TemplateError: the seed prompt cannot be rendered.
     """
     task = setup.task
     search, select, n_test = task.splits.search, task.splits.select, task.splits.n_test
+    _check_rows(setup, (*search, *select))
     calls, bound, least = _per_row(setup)
     fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
     final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
@@ -71,6 +75,18 @@ def make_plan(setup: Setup) -> Plan:
         budget=cap,
         fewest_calls=fewest,
     )
+
+
+def _check_rows(setup: Setup, rows: Sequence[Example]) -> None:
+    """Judge an empty output for each row: a row that cannot be judged says so before anything is bought."""
+    reward = setup.task.reward
+    for row in rows:
+        options = tuple(OptionScore(option, -1.0, 1) for option in row.options)
+        try:
+            reward(row, Output(logprob=-1.0, tokens=1, options=options))
+        except Exception as error:  # a reward may choke on an empty output: only bad rows stop the run
+            if isinstance(error, BadInput):
+                raise
 
 
 def _too_small(key: str, got: object, need: str) -> ConfigError:

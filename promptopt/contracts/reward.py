@@ -4,7 +4,7 @@ A reward says what it needs from the target model (`needs`):
 
 * `text`: the generated reply, in `Output.text`;
 * `likelihood`: the log-probability of the example's main answer, in `Output.logprob` and `Output.tokens`;
-* `options`: the log-probability of every option of the example, in `Output.option_logprobs`.
+* `options`: the log-probability of every option of the example, in `Output.options`.
 
 Parsing and scoring stay outside the cache key, so changing a reward re-scores old replies for free.
 """
