@@ -82,7 +82,6 @@ class _Purchase:
     request: Request
     bound: Usage
     tickets: list[Ticket] = field(default_factory=list)
-    started: float = 0.0
 
 
 class Caller:
@@ -220,7 +219,6 @@ class Caller:
             ticket = self.ledger.reserve(role, purchase.bound)
             if ticket is None:
                 return False
-            purchase.started = purchase.started or time.monotonic()
             purchase.tickets.append(ticket)
             if remote:
                 self._journal.put_attempt(purchase.key, role, purchase.bound)
@@ -229,14 +227,17 @@ class Caller:
         # In-process answers are free to compute again, so they may share one commit.
         with nullcontext() if remote else self._journal.batch():
             seen = 0
+            before = time.monotonic()
             for index, outcome in self._outcomes(role, purchases, admit):
                 seen += 1
+                now = time.monotonic()
+                seconds, before = now - before, now
                 purchase = purchases[index]
                 if isinstance(outcome, Failure) and outcome.reason == "budget":
                     self._settle_failed(purchase, outcome.lost)
                     refused.append(purchase)
                 else:
-                    self._record(role, purchase, outcome)
+                    self._record(role, purchase, outcome, seconds)
                     outcomes[purchase.key] = outcome
                     self._on_outcome(role, len(outcomes), asked)
             if seen != len(purchases):
@@ -258,9 +259,12 @@ class Caller:
                 for position, outcome in answers:
                     yield places[position], outcome
 
-    def _record(self, role: str, purchase: _Purchase, outcome: Outcome) -> None:
-        """Settle the attempts and journal the outcome."""
-        seconds = time.monotonic() - purchase.started if purchase.started else 0.0
+    def _record(self, role: str, purchase: _Purchase, outcome: Outcome, seconds: float) -> None:
+        """Settle the attempts and journal the outcome.
+
+        `seconds` is the wait since the outcome before it, so that a role's seconds add up to wall time
+        however many calls were under way together.
+        """
         attempts = len(purchase.tickets)
         spent = self._settle_failed(purchase, outcome.lost, keep_last=not isinstance(outcome, Failure))
         if not isinstance(outcome, Failure):
