@@ -114,9 +114,10 @@ class SelfConsistency(Named):
     name: ClassVar[str] = "self_consistency"
 
     def __post_init__(self) -> None:
-        """Refuse to vote without a vote."""
+        """Refuse to vote without a vote; make equal temperatures give equal ids."""
         if self.n < 1:
             raise ConfigError("program self_consistency.n", "must be at least 1", got=self.n)
+        object.__setattr__(self, "temperature", float(self.temperature))
 
     @property
     def calls(self) -> int:

@@ -1,0 +1,159 @@
+"""Programs, driven by hand: what they ask, and what they make of the replies."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptopt.errors import BadInput
+from promptopt.programs import (
+    PROGRAMS,
+    ChainOfThought,
+    LeastToMost,
+    SelfConsistency,
+    Single,
+    program_from_dict,
+)
+from promptopt.records import Message
+
+SYSTEM = Message("system", "Be brief.")
+QUESTION = (SYSTEM, Message("user", "2+2?"))
+
+
+def drive(program, reply, *, sample=0, extract=lambda text: text, messages=QUESTION):
+    """Run a program; return its answer and all asks."""
+    asked = []
+    run = program.run(messages, extract, sample)
+    try:
+        asks = next(run)
+        while True:
+            asked.append(asks)
+            asks = run.send(tuple(reply(ask) for ask in asks))
+    except StopIteration as done:
+        return done.value, asked
+
+
+def test_single_asks_once_and_returns_the_reply():
+    answer, asked = drive(Single(), lambda ask: "4", sample=3)
+    assert answer == "4"
+    ((ask,),) = asked
+    assert (ask.messages, ask.sample, ask.temperature) == (QUESTION, 3, None)
+
+
+def test_chain_of_thought_reasons_then_extracts():
+    replies = iter(["Two and two make four.", "4"])
+    answer, asked = drive(ChainOfThought(), lambda ask: next(replies))
+    assert answer == "4"
+    (first,), (second,) = asked
+    assert first.messages == (SYSTEM, Message("user", "2+2?\n\nLet's think step by step."))
+    assert second.messages == (
+        *first.messages,
+        Message("assistant", "Two and two make four."),
+        Message("user", "Therefore, the answer is"),
+    )
+
+
+def test_self_consistency_returns_a_reply_of_the_most_frequent_answer():
+    replies = ["it is 5", "it is 4", "so 4", "none", "it is 5", "sure 4"]
+    answer, asked = drive(
+        SelfConsistency(n=6, temperature=0.5),
+        lambda ask: replies[ask.sample],
+        extract=lambda text: text[-1] if text[-1].isdigit() else None,
+    )
+    assert answer == "it is 4"
+    (asks,) = asked
+    assert [ask.sample for ask in asks] == [0, 1, 2, 3, 4, 5]
+    assert {ask.temperature for ask in asks} == {0.5}
+
+
+def test_in_a_tie_the_answer_seen_first_wins():
+    assert drive(SelfConsistency(n=4), lambda ask: "baab"[ask.sample])[0] == "b"
+
+
+def test_without_any_answer_the_first_reply_stands():
+    assert drive(SelfConsistency(n=3), lambda ask: f"?{ask.sample}", extract=lambda text: None)[0] == "?0"
+
+
+def test_two_samples_of_a_vote_share_no_draw():
+    samples = [
+        ask.sample for s in (0, 1) for ask in drive(SelfConsistency(n=3), lambda a: "x", sample=s)[1][0]
+    ]
+    assert samples == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_vote_may_ask_for_reasoning():
+    _, ((ask, *_),) = drive(SelfConsistency(n=2, trigger="Think."), lambda ask: "x")
+    assert ask.messages[-1].content == "2+2?\n\nThink."
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=9))
+def test_a_vote_agrees_with_counting(replies):
+    answer, _ = drive(SelfConsistency(n=len(replies)), lambda ask: replies[ask.sample])
+    assert replies.count(answer) == max(map(replies.count, replies))
+    assert answer == next(r for r in replies if replies.count(r) == replies.count(answer))
+
+
+def test_least_to_most_solves_subquestions_in_order():
+    plan = "1. What is 2?\n- What is 1+1?\n\n(3) 3 apples are how many?\n4 is what?\n5) Too much?"
+
+    def reply(ask):
+        text = ask.messages[-1].content
+        if "simpler questions" in text:
+            return plan
+        return f" answer to <{text.rsplit('Q: ', 1)[-1].splitlines()[0]}> " if text.endswith("A:") else "done"
+
+    program = LeastToMost(most=4)
+    answer, asked = drive(program, reply)
+    assert answer == "done"
+    assert sum(len(asks) for asks in asked) == program.calls == 6
+    last = asked[-1][0].messages[-1].content
+    assert last.startswith("2+2?\n\nQ: What is 2?\nA: answer to <What is 2?>\n\nQ: What is 1+1?\nA: answer")
+    assert "Q: 3 apples are how many?\n" in last
+    assert "Q: 4 is what?\n" in last
+    assert "Too much" not in last
+    assert last.endswith("Now answer the question itself.")
+
+
+def test_least_to_most_without_subquestions_just_asks():
+    answer, asked = drive(LeastToMost(), lambda ask: " \n" if "simpler" in ask.messages[-1].content else "4")
+    assert answer == "4"
+    assert asked[-1][0].messages == QUESTION
+
+
+@pytest.mark.parametrize("program", [Single(), ChainOfThought(), SelfConsistency(7), LeastToMost(3)])
+@pytest.mark.parametrize("reply", ["", "x", "Q: a\nA: b\n" * 30])
+def test_no_program_makes_more_calls_than_it_says(program, reply):
+    _, asked = drive(program, lambda ask: reply)
+    assert 1 <= sum(len(asks) for asks in asked) <= program.calls
+
+
+@pytest.mark.parametrize(
+    "program", [Single(), ChainOfThought("t", "a"), SelfConsistency(3, 0.5), LeastToMost(2)]
+)
+def test_programs_are_saved_by_name_and_options(program):
+    saved = program.to_dict()
+    assert saved["name"] == program.name
+    assert program_from_dict(saved) == program
+    assert program_from_dict({"name": program.name}) == PROGRAMS[program.name]()
+
+
+@pytest.mark.parametrize(
+    ("saved", "message"),
+    [
+        ({"name": "singel"}, "unknown program 'singel'; did you mean 'single'?"),
+        ({}, "unknown program None"),
+        ({"name": ["single"]}, "unknown program"),
+        ({"name": "self_consistency", "m": 3}, "program self_consistency: unknown option 'm'"),
+        ({"name": "self_consistency", "n": "many"}, "program self_consistency.n: "),
+        ({"name": "self_consistency", "n": 0}, "program self_consistency.n: must be at least 1; got 0"),
+        ({"name": "single", "n": 1}, "program single: unknown option 'n'"),
+    ],
+)
+def test_a_wrong_program_is_an_error_with_a_cure(saved, message):
+    with pytest.raises(BadInput) as caught:
+        program_from_dict(saved)
+    assert message in str(caught.value)
+
+
+def test_programs_are_hashable_values():
+    assert SelfConsistency(3) == SelfConsistency(3)
+    assert len({SelfConsistency(3), SelfConsistency(3), SelfConsistency(4), Single(), ChainOfThought()}) == 4
