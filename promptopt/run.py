@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .calls import Caller
-from .errors import BudgetExhausted, JournalError, PromptOptError
+from .errors import BudgetExhausted, ContractError, JournalError, ModelError
 from .events import Listener, Notice, Stage, Tick, ignore
 from .journal import Journal
 from .ledger import Ledger, Spent
@@ -163,7 +163,8 @@ class Run:
             (baseline,) = session.score([task.seed_prompt])
             if not baseline.comparable:
                 reason = next((cell.reason for cell in baseline.cells if cell.reason), "")
-                raise PromptOptError(
+                kind = ContractError if reason.startswith("reward:") else ModelError
+                raise kind(
                     "baseline",
                     f"{baseline.failed} of {len(baseline.cells)} cells of the seed prompt failed",
                     got=reason,

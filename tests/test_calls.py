@@ -64,7 +64,9 @@ def test_samples_of_one_request_are_distinct_calls():
 texts = st.text(max_size=20)
 requests = st.builds(
     GenerateRequest,
-    st.lists(st.builds(Message, st.sampled_from(["user", "system"]), texts), min_size=1, max_size=3).map(tuple),
+    st.lists(st.builds(Message, st.sampled_from(["user", "system"]), texts), min_size=1, max_size=3).map(
+        tuple
+    ),
     st.builds(
         Decoding, st.integers(1, 99), st.floats(0, 2), st.floats(0.1, 1), st.tuples(texts), st.integers(0, 9)
     ),
@@ -105,7 +107,9 @@ def test_every_part_of_a_request_is_in_the_key():
 def test_two_endpoints_with_the_same_model_name_never_answer_for_each_other():
     journal = Journal()
     for port in (1, 2):
-        model = FakeModel(lambda _, port=port: f"from {port}", identity=replace(HERE, endpoint=f"http://h:{port}"))
+        model = FakeModel(
+            lambda _, port=port: f"from {port}", identity=replace(HERE, endpoint=f"http://h:{port}")
+        )
         caller, _, _ = make(model, journal=journal)
         (outcome,) = caller.ask("target", [ask_for("a")])
         assert outcome.text == f"from {port}"
@@ -154,7 +158,9 @@ def test_small_answers_free_what_their_worst_case_had_reserved():
 
 def test_failures_are_journaled_and_charged_as_the_model_says():
     bound = worst_case(ask_for("x"))
-    model = FakeModel(lambda request: Failure("timeout", "slow", lost=1) if "x" in echo(request).lower() else "ok")
+    model = FakeModel(
+        lambda request: Failure("timeout", "slow", lost=1) if "x" in echo(request).lower() else "ok"
+    )
     caller, ledger, journal = make(model)
     outcomes = caller.ask("target", [ask_for("x"), ask_for("y")])
     assert outcomes[0] == Failure("timeout", "slow", lost=1)

@@ -1,0 +1,272 @@
+"""A run from start to verdict, interrupted and not."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toys import (
+    INSTRUCTIONS,
+    TryAll,
+    chance,
+    fake,
+    make_setup,
+    proposer_reply,
+    read_input,
+    target_reply,
+    user_text,
+)
+
+from promptopt.contracts.model import Failure
+from promptopt.errors import BudgetExhausted, JournalError, ModelError, SealedSplit
+from promptopt.events import Notice, Scored, Stage
+from promptopt.prompt import Prompt
+from promptopt.records import Budget, Message
+from promptopt.run import execute
+from promptopt.runfolder import RunFolder
+
+
+def test_a_better_prompt_is_found_and_proved_on_unseen_rows():
+    setup = make_setup()
+    study = execute(setup)
+    assert study.best.instruction == "Write it in capitals."
+    assert study.verdict.reliable
+    assert study.verdict.n == 25
+    assert study.verdict.line.startswith("baseline 0.00 ")
+    assert study.candidate(study.best).test.mean == 1.0
+    assert study.stopped == "finished"
+    assert {c.prompt.instruction for c in study.candidates} <= {"Do something.", *INSTRUCTIONS}
+
+
+def test_test_rows_meet_only_the_winner_and_the_seed_prompt():
+    seen = []
+    setup = make_setup()
+    setup = replace(
+        setup, models={**setup.models, "target": fake(lambda r: seen.append(user_text(r)) or target_reply(r))}
+    )
+    study = execute(setup)
+    tested = set(study.candidate(study.best).test.values)
+    select = {example.id for example in setup.task.splits.select}
+    search = {example.id for example in setup.task.splits.search}
+    assert not tested & select
+    assert not tested & search
+    with_test = [c for c in study.candidates if c.test is not None]
+    assert {c.prompt for c in with_test} == {study.best, study.seed_prompt}
+    with pytest.raises(SealedSplit):
+        setup.task.splits.open_test("again")
+
+
+def test_a_seed_prompt_that_nothing_beats_is_kept():
+    study = execute(make_setup(prompt=Prompt("Write it in capitals.")))
+    assert study.best == study.seed_prompt
+    assert study.verdict.same_prompt
+    assert study.verdict.line.endswith("no reliable improvement; keep your prompt")
+
+
+def test_the_shorter_prompt_wins_a_tie():
+    class Two:
+        def search(self, session):
+            seed = session.task.seed_prompt
+            session.score(
+                [seed.child(instruction=t, origin="x") for t in ("Use capitals, please.", "capitals")]
+            )
+
+    assert execute(make_setup(searcher=Two())).best.instruction == "capitals"
+
+
+def test_the_same_seed_gives_the_same_run_and_events_tell_its_story():
+    events = []
+    first = execute(make_setup(), listen=events.append)
+    second = execute(make_setup())
+    assert first.to_dict() | {"seconds": 0, "spent": 0} == second.to_dict() | {"seconds": 0, "spent": 0}
+    assert [e.name for e in events if isinstance(e, Stage)] == [
+        "baseline",
+        "search",
+        "select",
+        "test",
+        "done",
+    ]
+    assert any(isinstance(e, Scored) and e.stage == "test" for e in events)
+
+
+def test_the_folder_holds_the_run(tmp_path):
+    folder = RunFolder.create(tmp_path / "runs", "toy run")
+    study = execute(make_setup(), folder)
+    assert folder.path.name == "toy-run-001"
+    assert (tmp_path / "runs" / "latest").resolve() == folder.path.resolve()
+    result = folder.result()
+    assert result["line"] == study.verdict.line
+    assert Prompt.load(folder.path / "best" / "prompt.json") == study.best
+    lines = (folder.path / "candidates.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [c.prompt.id for c in study.candidates]
+    assert RunFolder.create(tmp_path / "runs", "toy run").path.name == "toy-run-002"
+
+
+class Cut(Exception):
+    """Stands for a kill between two calls."""
+
+
+def cut_after(n, reply):
+    count = [0]
+
+    def answer(request):
+        count[0] += 1
+        if count[0] > n:
+            raise Cut
+        return reply(request)
+
+    return answer
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 19, 33, 60, 100, 140])
+def test_a_run_cut_anywhere_goes_on_to_the_same_end(tmp_path, after):
+    whole = execute(make_setup())
+    folder = RunFolder(tmp_path / "run")
+    models = {
+        "target": fake(cut_after(after, target_reply), "target"),
+        "proposer": fake(proposer_reply, "proposer"),
+    }
+    with pytest.raises(Cut):
+        execute(make_setup(models=models), folder)
+    resumed = execute(make_setup(), folder)
+    for part in ("best", "verdict", "candidates"):
+        assert resumed.to_dict()[part] == whole.to_dict()[part]
+    assert resumed.total.calls == whole.total.calls
+
+
+def test_another_job_cannot_go_on_in_the_same_folder(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    execute(make_setup(), folder)
+    with pytest.raises(JournalError, match="another job or other rows"):
+        execute(make_setup(n=61), folder)
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.claimed(), pytest.raises(JournalError, match="another process"):
+        execute(make_setup(), folder)
+
+
+def test_a_small_budget_still_ends_in_a_verdict_and_is_never_passed():
+    spent = []
+    for calls in range(100, 180, 16):
+        notices = []
+        study = execute(make_setup(budget=Budget(calls=calls)), listen=notices.append)
+        assert study.total.calls <= calls
+        assert study.verdict.n == 25
+        spent.append(study.stopped)
+    assert "budget" in spent
+
+
+def test_a_budget_that_ends_in_the_proof_is_said_so():
+    with pytest.raises(BudgetExhausted):
+        execute(make_setup(budget=Budget(calls=30)))
+
+
+def test_a_target_that_fails_on_every_row_stops_the_run_with_the_reason():
+    setup = make_setup()
+    models = {**setup.models, "target": fake(lambda _: Failure("server", "HTTP 503"))}
+    with pytest.raises(ModelError, match=r"20 of 20 cells.*HTTP 503"):
+        execute(replace(setup, models=models))
+
+
+def test_failures_can_be_tried_again_on_resume(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    setup = make_setup()
+    broken = {**setup.models, "target": fake(lambda _: Failure("server", "down"), "target")}
+    with pytest.raises(ModelError):
+        execute(replace(setup, models=broken), folder)
+    with pytest.raises(ModelError):
+        execute(make_setup(), folder)
+    assert execute(make_setup(), folder, retry_failed=True).verdict.reliable
+
+
+def test_answers_of_an_earlier_run_are_free(tmp_path):
+    old = RunFolder(tmp_path / "old")
+    first = execute(make_setup(), old)
+    calls = []
+    models = {
+        "target": fake(lambda r: calls.append(r) or target_reply(r), "target"),
+        "proposer": fake(lambda r: calls.append(r) or proposer_reply(r), "proposer"),
+    }
+    second = execute(make_setup(models=models), RunFolder(tmp_path / "new"), reuse=[old.path])
+    assert not calls
+    assert second.total.calls == 0
+    assert second.verdict == first.verdict
+
+
+class Peeking:
+    """A searcher that tries what it must not do."""
+
+    def search(self, session):
+        stranger = replace(session.task.rows[0], id="of another split")
+        session.score([session.task.seed_prompt], [stranger])
+
+
+def test_a_searcher_cannot_score_on_foreign_rows():
+    with pytest.raises(SealedSplit):
+        execute(make_setup(searcher=Peeking()))
+
+
+def test_a_proposal_asked_for_again_is_a_new_sample():
+    drawn = []
+
+    class Twice(TryAll):
+        def search(self, session):
+            for _ in range(2):
+                drawn.extend(session.propose([[Message("user", "same")]], 3))
+
+    models = {"target": fake(target_reply, "target"), "proposer": fake(lambda r: str(r.sample), "proposer")}
+    execute(make_setup(searcher=Twice(), models=models))
+    assert drawn == [["0", "1", "2"], ["3", "4", "5"]]
+
+
+def noise(share):
+    """Return a target that is right on the same share of rows whatever the prompt says."""
+
+    def reply(request):
+        text = user_text(request)
+        word = read_input(text)
+        return word.upper() if chance(text) < share else word
+
+    return reply
+
+
+def test_equally_good_prompts_are_called_no_reliable_improvement():
+    kept = 0
+    for seed in range(100):
+        models = {
+            "target": fake(noise(0.5), f"t{seed}"),
+            "proposer": fake(lambda r: f"Instruction {chance(str(r))}", "p"),
+        }
+        study = execute(
+            make_setup(models=models, prompt=Prompt(f"Seed {seed}"), searcher=TryAll(8), seed=seed)
+        )
+        kept += not study.verdict.reliable
+    assert kept >= 95
+
+
+def test_workdir_is_inside_the_folder(tmp_path):
+    seen = []
+
+    class Where(TryAll):
+        def search(self, session):
+            seen.append(session.workdir)
+            assert session.can("target", "insert") is False
+
+    execute(make_setup(searcher=Where()), RunFolder(tmp_path / "run"))
+    execute(make_setup(searcher=Where()))
+    assert seen[0] == Path(tmp_path / "run" / "work")
+    assert not seen[1].exists()
+
+
+def test_notices_name_what_failed():
+    heard = []
+    models = {
+        "target": fake(target_reply, "target"),
+        "proposer": fake(
+            lambda r: Failure("server", "HTTP 500") if r.sample else proposer_reply(r), "proposer"
+        ),
+    }
+    execute(make_setup(models=models), listen=heard.append)
+    assert any(isinstance(e, Notice) and "proposals failed" in e.text for e in heard)

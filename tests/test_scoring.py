@@ -1,0 +1,175 @@
+"""From prompts and rows to cells."""
+
+from dataclasses import dataclass
+
+import pytest
+from toys import Exact, fake, make_setup, rows, target_reply
+
+from promptopt.calls import Caller
+from promptopt.contracts.model import Decoding, Failure
+from promptopt.data import read
+from promptopt.errors import ConfigError, DataError, TemplateError, UnsupportedError
+from promptopt.journal import Journal
+from promptopt.ledger import Ledger
+from promptopt.programs import ChainOfThought, SelfConsistency
+from promptopt.prompt import Prompt
+from promptopt.records import Example, FrozenMap, Score
+from promptopt.scoring import Scorer
+from promptopt.template import Template
+from promptopt.testing.model import FakeModel
+
+CAPITALS = Prompt("Write capitals.")
+EXAMPLES = read(rows(12)).examples
+
+
+@pytest.fixture
+def journal():
+    journal = Journal()
+    yield journal
+    journal.close()
+
+
+def scorer(journal, model, reward=None, **more):
+    caller = Caller({"target": model}, journal, Ledger())
+    warnings = []
+    more.setdefault("decoding", Decoding())
+    made = Scorer(caller, journal, {"r": reward or Exact()}, warn=warnings.append, **more)
+    return made, warnings
+
+
+def test_all_prompts_meet_all_rows_and_every_cell_is_in_the_journal(journal):
+    model = fake(target_reply)
+    made, _ = scorer(journal, model)
+    good, bad = made.evaluate([CAPITALS, Prompt("Repeat.")], EXAMPLES, "r", "search")
+    assert (good.mean, bad.mean) == (1.0, 0.0)
+    assert list(good.values) == list(bad.values) == [example.id for example in EXAMPLES]
+    assert bad.cells[0].score.feedback == f"expected {EXAMPLES[0].answer}"
+    assert journal.count("cells") == journal.count("calls") == 24
+
+
+def test_known_cells_are_not_bought_again(journal):
+    model = fake(target_reply)
+    made, _ = scorer(journal, model)
+    made.evaluate([CAPITALS], EXAMPLES[:5], "r", "search")
+    (evaluation,) = made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+    assert evaluation.n == 12
+    assert len(model.requests) == 12
+
+
+def test_a_failed_call_is_a_failed_cell_never_a_zero(journal):
+    model = fake(
+        lambda request: Failure("server", "HTTP 500") if "cat" in str(request) else target_reply(request)
+    )
+    made, warnings = scorer(journal, model)
+    (evaluation,) = made.evaluate([CAPITALS], EXAMPLES[:10], "r", "search")
+    assert (evaluation.mean, evaluation.n, evaluation.failed) == (1.0, 9, 1)
+    assert evaluation.comparable
+    assert evaluation.cells[2].reason == "server: HTTP 500"
+    assert len(warnings) == 1
+    assert "HTTP 500" in warnings[0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "1"])
+def test_a_reward_that_raises_or_is_not_finite_makes_the_cell_failed(journal, value):
+    @dataclass
+    class Broken(Exact):
+        def __call__(self, example, output):
+            if value is None:
+                raise KeyError("oops")
+            return Score(value) if isinstance(value, float) else value
+
+    made, warnings = scorer(journal, fake(target_reply), Broken())
+    (evaluation,) = made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+    assert (evaluation.n, evaluation.failed, evaluation.comparable) == (0, 12, False)
+    assert evaluation.cells[0].reason.startswith("reward: ")
+    assert len(warnings) == 1
+
+
+def test_samples_are_separate_cells_whose_mean_is_the_row(journal):
+    model = fake(lambda request: target_reply(request) if request.sample else "wrong")
+    made, _ = scorer(journal, model, samples=2)
+    (evaluation,) = made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+    assert len(evaluation.cells) == 24
+    assert evaluation.mean == 0.5
+    assert not evaluation.binary
+
+
+def test_programs_of_many_cells_run_in_shared_batches(journal):
+    batches = []
+
+    class Counting(FakeModel):
+        def generate(self, requests, admit=lambda _: True):
+            batches.append(len(requests))
+            yield from super().generate(requests, admit)
+
+    made, _ = scorer(journal, Counting(lambda request: f"{len(request.messages)} messages"))
+    prompt = Prompt("Write capitals.", program=ChainOfThought())
+    (evaluation,) = made.evaluate([prompt], EXAMPLES, "r", "search")
+    assert batches == [12, 12]
+    assert evaluation.cells[0].output == "3 messages"
+
+
+def test_self_consistency_votes_over_samples(journal):
+    def reply(request):
+        return target_reply(request) if request.sample in (0, 2, 3) else f"noise {request.sample}"
+
+    made, _ = scorer(journal, fake(reply))
+    prompt = Prompt("Write capitals.", program=SelfConsistency(n=5))
+    (evaluation,) = made.evaluate([prompt], EXAMPLES, "r", "search")
+    assert evaluation.mean == 1.0
+    assert journal.count("calls") == 60
+
+
+@dataclass
+class MeanLogprob(Exact):
+    needs = "likelihood"
+
+    def __call__(self, example, output):
+        return Score(output.logprob / output.tokens)
+
+
+@dataclass
+class BestOption(Exact):
+    needs = "options"
+
+    def __call__(self, example, output):
+        best = max(output.options, key=lambda option: option.logprob)
+        return Score(float(best.option == example.answer))
+
+
+def test_likelihood_rewards_score_the_answer(journal):
+    model = fake(target_reply)
+    model.likelihood = lambda request: -2.0 if request.continuation == EXAMPLES[0].answer else -4.0
+    made, _ = scorer(journal, model, MeanLogprob())
+    (evaluation,) = made.evaluate([CAPITALS], EXAMPLES[:2], "r", "search")
+    assert [cell.value < 0 for cell in evaluation.cells] == [True, True]
+    assert evaluation.cells[0].value > evaluation.cells[1].value
+
+
+def test_option_rewards_score_every_option(journal):
+    model = fake(target_reply)
+    model.likelihood = lambda request: -1.0 if request.continuation == "yes" else -2.0
+    made, _ = scorer(journal, model, BestOption())
+    row = Example("1", FrozenMap(input="q"), ("yes",), ("no", "yes", "maybe"))
+    (evaluation,) = made.evaluate([CAPITALS], [row], "r", "search")
+    assert evaluation.mean == 1.0
+    assert made.calls_per_cell(CAPITALS, [row], "r") == 3
+    with pytest.raises(DataError, match="no options"):
+        made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+
+
+def test_what_cannot_work_is_an_error_with_a_cure(journal):
+    made, _ = scorer(journal, fake(lambda request: Failure("unsupported", "no log-probabilities here")))
+    with pytest.raises(UnsupportedError, match="no log-probabilities here"):
+        made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+    made, _ = scorer(journal, fake(target_reply), MeanLogprob())
+    with pytest.raises(ConfigError, match="use program: single"):
+        made.evaluate([Prompt("x", program=ChainOfThought())], EXAMPLES, "r", "search")
+    made, _ = scorer(journal, fake(target_reply))
+    with pytest.raises(TemplateError, match="question"):
+        made.evaluate([Prompt("x", template=Template(user="{{question}}"))], EXAMPLES, "r", "search")
+
+
+def test_the_toy_setup_has_its_splits_apart():
+    splits = make_setup().task.splits
+    assert (len(splits.search), len(splits.select), splits.n_test) == (20, 15, 25)
