@@ -1,0 +1,168 @@
+"""`promptopt run` and `promptopt resume`: the plan, the run while it goes on, its verdict as the last line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._options import Config, Overrides, Seed, job_of
+
+if TYPE_CHECKING:  # the help must not wait for these
+    from ..events import Listener
+    from ..job import Job
+    from ..plan import Plan
+    from ..study import Study
+
+
+def run(
+    config: Config,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its ceilings; call no model.")
+    ] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Keep the run here; default: a new folder in runs/.", show_default=False),
+    ] = None,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A run whose answers are taken over for free; may be given again.", show_default=False
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
+) -> None:
+    """Search, choose and prove a better prompt."""
+    from ..optimize import plan, run_job
+    from ..runfolder import RunFolder
+
+    job = job_of(config, overrides, seed)
+    planned = plan(job)
+    if not quiet or dry_run:
+        print_plan(job, planned)
+    if dry_run:
+        return
+    place = RunFolder(folder) if folder is not None else RunFolder.create("runs", job.name)
+    _watched(
+        lambda listen: run_job(job, folder=place.path, listen=listen, reuse=reuse or ()),
+        job.name,
+        place.path,
+        quiet,
+    )
+
+
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, such as runs/latest.")],
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Ask again what failed, instead of taking the failure as given."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
+) -> None:
+    """Go on with an interrupted run; nothing is bought twice."""
+    from ..optimize import resume as resume_run
+    from ..runfolder import RunFolder
+
+    place = RunFolder.existing(folder)
+    _watched(
+        lambda listen: resume_run(place.path, listen=listen, retry_failed=retry_failed),
+        place.path.name,
+        place.path,
+        quiet,
+    )
+
+
+def print_plan(job: Job, planned: Plan) -> None:
+    """Print what a job will do, and what it can cost at most."""
+    from ..progress import count, tokens_text, usd_text
+
+    search, select, test = planned.rows
+    cap = planned.budget
+    proposer = job.roles["proposer"].model
+    lines = {
+        "rows": f"{count(search)} search, {count(select)} select, {count(test)} test (sealed until the end)",
+        "target": f"{job.target.model}, judged by {job.reward.name}",
+        "search": f"{job.search.name}, prompts written by "
+        + ("the target itself" if proposer == job.target.model else proposer),
+        "select": f"{job.selector.name}, {job.finalists} finalists",
+        "calls": f"{count(planned.baseline_calls)} for your prompt, at most {count(planned.final_calls)} "
+        "to choose and prove",
+    }
+    if planned.search_calls is not None:
+        lines["calls"] += f", {count(planned.search_calls)} left to search"
+    caps = [f"{count(cap.calls)} calls"] if cap.calls is not None else []
+    caps += [f"{tokens_text(cap.tokens)} tokens"] if cap.tokens is not None else []
+    caps += [usd_text(cap.usd)] if cap.usd is not None else []
+    caps += [f"{cap.minutes:g} minutes"] if cap.minutes is not None else []
+    lines["ceiling"] = (
+        ", ".join(caps) if caps else "none: the search ends by itself; set `budget` for a hard cap"
+    )
+    for key, text in lines.items():
+        print(f"{key:<9}{text}")
+    sys.stdout.flush()
+
+
+def print_study(study: Study, place: Path) -> None:
+    """Print the winner, where it is, what it cost and, last, the verdict."""
+    from ..progress import amounts, clock_text
+
+    print()
+    if study.best == study.seed_prompt:
+        print("best prompt: yours")
+    else:
+        print(f"best prompt ({study.best.origin}):")
+        print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
+        if study.best.demonstrations:
+            print(f"  with {len(study.best.demonstrations)} demonstrations")
+    print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
+    print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
+    for note in study.verdict.notes:
+        print(f"note:   {note}")
+    print(study.verdict.line)
+
+
+def _watched(start: Callable[[Listener], Study], title: str, place: Path, quiet: bool) -> None:
+    from ..progress import progress_for
+
+    with _way_on(place), progress_for(sys.stdout, title, quiet=quiet) as progress:
+        study = start(progress)
+    if quiet:
+        print(study.verdict.line)
+    else:
+        print_study(study, place)
+
+
+@contextmanager
+def _way_on(place: Path) -> Iterator[None]:
+    """Tell how a run that stops early is taken up again; a run that bought nothing leaves no folder."""
+    from ..errors import BadInput, BudgetExhausted, JournalError, ModelError, PromptOptError
+    from ..journal import Journal
+    from ..runfolder import RunFolder
+
+    try:
+        yield
+    except (BadInput, JournalError):
+        raise
+    except (KeyboardInterrupt, PromptOptError) as error:
+        folder = RunFolder(place)
+        if folder.journal.exists() and not isinstance(error, BudgetExhausted | ModelError):
+            print(f"go on with: promptopt resume {_shown(place)}", flush=True)
+        elif folder.journal.exists():
+            journal = Journal(folder.journal, read_only=True)
+            bought = journal.count("calls")
+            journal.close()
+            if bought:
+                print(f"{bought:,} calls are kept; go on with: promptopt resume {_shown(place)}", flush=True)
+        raise
+
+
+def _shown(path: Path) -> str:
+    """Return the path as short as it can be written from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

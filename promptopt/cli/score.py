@@ -1,0 +1,90 @@
+"""`promptopt score`: what prompts of your own are worth on the job's rows."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ._options import Config, Overrides, job_of
+
+if TYPE_CHECKING:  # the help must not wait for it
+    from ..prompt import Prompt
+
+
+class Split(StrEnum):
+    """Which rows."""
+
+    search = "search"
+    select = "select"
+    test = "test"
+
+
+def score(
+    config: Config,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A text, a text file or a saved prompt.json; may be given again. Default: the job's own.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Which rows.")] = Split.select,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the table only.")] = False,
+) -> None:
+    """Score prompts of your own on the job's rows."""
+    from rich.table import Table
+
+    from ..optimize import score as score_prompts
+    from ..progress import one_line, progress_for
+    from ..stats import format_number, mean_interval
+    from ._table import console
+
+    job = job_of(config, overrides)
+    given = [_read(text) for text in prompt or ()]
+    with progress_for(sys.stdout, job.name, quiet=quiet) as progress:
+        results = score_prompts(job, given, split=split.value, rows=rows, listen=progress)
+    if split is Split.test and not quiet:
+        print("note: test rows you have looked at no longer prove anything about prompts you choose by them")
+    table = Table(
+        box=None, pad_edge=False, title=f"{job.reward.name} on {split.value} rows", title_justify="left"
+    )
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name in ("mean", "interval", "n", "failed", "unparsed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for scored, evaluation in results:
+        values = list(evaluation.values.values())
+        table.add_row(
+            one_line(scored.instruction or scored.template.user),
+            format_number(evaluation.mean) if values else "-",
+            str(mean_interval(values)).replace("[", r"\[") if values else "-",
+            str(evaluation.n),
+            str(evaluation.failed),
+            str(evaluation.unparsed),
+        )
+    console().print(table)
+
+
+def _read(text: str) -> str | Prompt:
+    """Take a text as it is, a file by what it holds."""
+    from ..errors import DataError
+    from ..prompt import Prompt
+
+    path = Path(text)
+    if "\n" in text or len(text) > 250 or not path.is_file():
+        if path.suffix in (".json", ".txt") and " " not in text:
+            raise DataError(text, "no such prompt file")
+        return text
+    if path.suffix == ".json":
+        return Prompt.load(path)
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(text, f"cannot be read as a prompt: {error}", do="save it as UTF-8 text") from error
