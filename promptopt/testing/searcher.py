@@ -22,7 +22,7 @@ from ..contracts.model import (
 )
 from ..contracts.reward import Needs, Output
 from ..contracts.searcher import Searcher, SearchTask, Session
-from ..errors import BudgetExhausted, ContractError, shorten
+from ..errors import BudgetExhausted, ContractError, TemplateError, shorten
 from ..prompt import Prompt
 from ..records import Budget, Evaluation, Example, Message, Score
 from ..run import execute
@@ -133,8 +133,11 @@ def _check_candidates(toy: _Toy, result: _Result) -> None:
         if leak := next((secret for secret in hidden if secret in text), None):
             raise ContractError(toy.where, f"used {leak!r} of a row it must not see", got=text)
     for prompt in result.prompts:
-        for row in (*result.rows, *result.hidden):
-            prompt.render(row)
+        try:
+            for row in (*result.rows, *result.hidden):
+                prompt.render(row)
+        except TemplateError as error:
+            raise ContractError(toy.where, f"made a candidate that does not render: {error}") from error
 
 
 def _check_budget(toy: _Toy, searcher: Searcher, calls: int) -> None:
@@ -153,8 +156,10 @@ def _check_cuts(toy: _Toy, searcher: Searcher, whole: _Result, cuts: int) -> Non
         with tempfile.TemporaryDirectory() as folder:
             cut = toy.run(searcher, folder=RunFolder(Path(folder) / "run"), cut_at=at)
             resumed = toy.run(searcher, folder=RunFolder(Path(folder) / "run"))
-        if not cut.cut:
-            raise ContractError(toy.where, f"went on after call {at} was cut off", do="catch no exceptions")
+        if cut.swallowed or not cut.cut:
+            raise ContractError(
+                toy.where, f"went on after it was cut off at call {at}", do="catch only what you expect"
+            )
         if resumed.found != whole.found:
             raise ContractError(
                 toy.where,
@@ -302,15 +307,15 @@ class _Watched:
     def search(self, session: Session) -> None:
         watched = _WatchedSession(session)
         self.searcher.search(watched)
-        self.result.swallowed = watched.exhausted
+        self.result.swallowed = watched.ended
 
 
 class _WatchedSession:
-    """A session that remembers whether it raised BudgetExhausted."""
+    """A session that remembers whether it raised what ends a search."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.exhausted = False
+        self.ended = False
         self.task: SearchTask = session.task
         self.rng = session.rng
         self.workdir = session.workdir
@@ -339,8 +344,8 @@ class _WatchedSession:
     def _noting(self, call: Callable[[], T]) -> T:
         try:
             return call()
-        except BudgetExhausted:
-            self.exhausted = True
+        except (BudgetExhausted, _Cut):
+            self.ended = True
             raise
 
 
