@@ -1,0 +1,172 @@
+"""One HTTP call to an OpenAI-compatible endpoint, through the openai SDK: JSON in, JSON or `Trouble` out.
+
+Imported on first use, because importing the SDK takes a second. The SDK's retries are off: `_retry` has
+the whole endpoint in view, the SDK one request.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+import openai
+
+from ..contracts.model import FailureReason
+from ..errors import AuthError, ModelError, did_you_mean
+from ..redact import redact
+from ._retry import Trouble, malformed
+
+_MAY_BE_BILLED = {408, 502, 504}  # said by a gateway that gave up waiting while the model may go on
+_CONGESTED = {429, 503, 529}
+_AGAIN = {408, 409, 425, 429}
+
+
+class Http:
+    """A client of one endpoint with one key.
+
+    Raises, from `post`:
+        Trouble: this attempt failed.
+        AuthError: the key is refused, or its quota is spent.
+        ModelError: there is no such model, or no such path.
+    """
+
+    def __init__(
+        self, where: str, url: str, key: str, key_name: str, model: str, connect: float, direct: bool
+    ) -> None:
+        """Make a client that connects within `connect` seconds; `direct` means past any proxy."""
+        self._where, self._url, self._key_name, self._model = where, url, key_name, model
+        self._sdk = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=url,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                trust_env=not direct,
+                timeout=httpx2.Timeout(None, connect=connect),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
+            ),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._sdk.close()
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one request and return the JSON object that is answered."""
+        try:
+            response = await self._sdk.post(path, body=body, cast_to=httpx2.Response)
+        except openai.APIStatusError as error:
+            if _is_missing(error):
+                raise await self._missing(error) from None
+            raise self._status(error) from None
+        except openai.APIConnectionError as error:
+            raise _connection(error) from None
+        except UnicodeEncodeError:
+            problem = "the text holds a lone surrogate, which UTF-8 cannot carry"
+            raise Trouble("rejected", problem, reached=False) from None
+        try:
+            data = json.loads(response.content)
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            kind = response.headers.get("content-type", "no content type")
+            raise malformed(f"the reply is not JSON ({kind}): {brief(response.text, 80)}")
+        return data
+
+    async def models(self) -> list[str]:
+        """Return the models that the endpoint lists; none if it does not say."""
+        try:
+            response = await self._sdk.get("/models", cast_to=httpx2.Response, options={"timeout": 5.0})
+            return sorted(str(entry["id"]) for entry in json.loads(response.content)["data"])
+        except (openai.OpenAIError, ValueError, KeyError, TypeError):
+            return []
+
+    def _status(self, error: openai.APIStatusError) -> Trouble | ModelError:
+        status, said = error.status_code, _said(error)
+        if status in (401, 403):
+            return AuthError(
+                self._where,
+                f"the key is refused: HTTP {status}: {said}",
+                do=f"set {self._key_name} to a valid key",
+            )
+        if status == 402 or (status == 429 and _is_quota(error)):
+            return AuthError(
+                self._where,
+                f"the quota of the key is spent: HTTP {status}: {said}",
+                do=f"check the plan and billing of the account, or set {self._key_name} to another key",
+            )
+        if status in (405, 410) or status < 400:
+            return ModelError(
+                self._where, f"HTTP {status}: {said}", do="check base_url; it usually ends in /v1"
+            )
+        again = status in _AGAIN or (status >= 500 and status != 501)
+        reason: FailureReason = "unsupported" if status == 501 else "server" if again else "rejected"
+        return Trouble(
+            reason,
+            f"HTTP {status}: {said}",
+            again="later" if again else "no",
+            lost=status in _MAY_BE_BILLED,
+            congested=status in _CONGESTED,
+            wait=_retry_after(error.response.headers) if again else None,
+        )
+
+    async def _missing(self, error: openai.APIStatusError) -> ModelError:
+        listed = await self.models()
+        if listed and self._model not in listed:
+            cure = did_you_mean(self._model, listed[:20])
+        else:
+            cure = "check name and base_url; base_url usually ends in /v1"
+        problem = f"no such model or path: HTTP {error.status_code}: {_said(error)}"
+        return ModelError(self._where, problem, do=redact(cure))
+
+
+def brief(text: str, limit: int = 300) -> str:
+    """Redact, put on one line and shorten what a server said."""
+    line = " ".join(redact(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _connection(error: openai.APIConnectionError) -> Trouble:
+    cause = error.__cause__
+    message = f"{type(cause).__name__}: {brief(str(cause))}" if cause and str(cause) else type(cause).__name__
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
+        return Trouble("server", f"cannot connect: {message}", again="later", reached=False, unreachable=True)
+    # Broken off after sending: the model may have answered, and been paid for it.
+    return Trouble("server", f"connection lost: {message}", again="later", lost=True, reached=False)
+
+
+def _said(error: openai.APIStatusError) -> str:
+    body = error.body
+    for key in ("message", "detail", "error"):
+        if isinstance(body, Mapping) and body.get(key):
+            return brief(str(body[key]))
+    return brief(str(body or error.response.reason_phrase or "no explanation"))
+
+
+def _is_missing(error: openai.APIStatusError) -> bool:
+    return error.status_code == 404 or (error.status_code < 500 and error.code == "model_not_found")
+
+
+def _is_quota(error: openai.APIStatusError) -> bool:
+    # Ordinary rate limits may carry a link to a billing page too; they say what they are in their code.
+    names = f"{error.code} {error.type}".lower()
+    if "quota" in names or "billing" in names:
+        return True
+    text = str(error.body).lower()
+    return "rate_limit" not in names and ("insufficient_quota" in text or "billing" in text)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a `Retry-After` header asks for, given as seconds or as a date."""
+    value = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(value)) if float(value) < 1e9 else None
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -1,0 +1,163 @@
+"""The one retry policy of remote models: what to try again, how long to wait, when to give up.
+
+Waits grow exponentially with full jitter (Brooker, "Exponential Backoff and Jitter", 2015); the pace
+shared with the other requests to the endpoint is the `Gate`'s. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from ..contracts.model import Completion, Failure, FailureReason, Likelihood
+from ..errors import ModelError
+from ..redact import redact
+from ._endpoint import Gate
+
+Again = Literal["no", "later", "now"]
+T = TypeVar("T", Completion, Likelihood)
+
+LONGEST_WAIT = 20.0
+"""Longest wait between two attempts, in seconds, where the endpoint does not name one."""
+
+
+class Trouble(Exception):
+    """One attempt that brought no answer.
+
+    Attributes:
+        reason: the reason of the `Failure`, should this be the last attempt.
+        message: one line for people, redacted.
+        again: `no`, `later` (after a wait), or `now` (the request was changed and may pass).
+        lost: it may have been billed, and its usage is unknown.
+        reached: the endpoint answered, if only with an error.
+        unreachable: no connection came about.
+        congested: the endpoint is asked for too much at once.
+        wait: how many seconds the endpoint asks everyone to wait.
+    """
+
+    def __init__(
+        self,
+        reason: FailureReason,
+        message: str,
+        *,
+        again: Again = "no",
+        lost: bool = False,
+        reached: bool = True,
+        unreachable: bool = False,
+        congested: bool = False,
+        wait: float | None = None,
+    ) -> None:
+        """Store what is known of the attempt."""
+        super().__init__(message)
+        self.reason, self.message, self.again, self.lost = reason, redact(message), again, lost
+        self.reached, self.unreachable, self.congested, self.wait = reached, unreachable, congested, wait
+
+
+def malformed(message: str) -> Trouble:
+    """Return the trouble of a reply that makes no sense; it was billed all the same."""
+    return Trouble("malformed", message, again="later", lost=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long and how often one request is tried.
+
+    Attributes:
+        where: the model, for messages.
+        concurrency: most requests under way at the endpoint.
+        timeout: seconds for all attempts together, counted from the first one.
+        attempt_timeout: seconds for one attempt.
+        max_attempts: most attempts.
+        backoff: the first wait is at most this many seconds; each later one at most twice the one before.
+    """
+
+    where: str
+    concurrency: int
+    timeout: float
+    attempt_timeout: float
+    max_attempts: int
+    backoff: float
+
+
+async def persist(
+    gate: Gate, patience: Patience, admit: Callable[[], bool], attempt: Callable[[], Awaitable[T]]
+) -> T | Failure:
+    """Attempt until there is an answer, or time, attempts or budget are over.
+
+    Raises:
+        ModelError: nothing ever answered at the endpoint, or it seems to be gone for good.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = math.inf
+    last, lost = Trouble("timeout", "not tried"), 0
+    for tried in range(patience.max_attempts):
+        try:
+            entered = await gate.enter(patience.concurrency, deadline)
+        except TimeoutError:
+            return _give_up(gate, patience, last, tried, lost)
+        try:
+            if not admit():
+                return Failure("budget", "the budget does not allow another call", lost)
+            deadline = min(deadline, entered + patience.timeout)
+            answer = await _within(min(patience.attempt_timeout, deadline - entered), attempt)
+            gate.succeeded()
+            return replace(answer, lost=lost)
+        except Trouble as trouble:
+            last, lost = trouble, lost + trouble.lost
+            _note(gate, patience, trouble, entered)
+        finally:
+            gate.leave()
+        if last.again == "no":
+            return Failure(last.reason, last.message, lost)
+        if last.again == "later":
+            wait = random.uniform(0, min(LONGEST_WAIT, patience.backoff * 2**tried))
+            if tried + 1 == patience.max_attempts or clock() + wait >= deadline:
+                return _give_up(gate, patience, last, tried + 1, lost)
+            await asyncio.sleep(wait)
+    return _give_up(gate, patience, last, patience.max_attempts, lost)
+
+
+async def _within(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
+    # The SDK's own timeout is per read, so that a body that drips would never end.
+    try:
+        async with asyncio.timeout(seconds):
+            return await attempt()
+    except TimeoutError:
+        raise Trouble(
+            "timeout", f"no whole reply within {seconds:.3g} s", again="later", lost=True, reached=False,
+            congested=True,
+        ) from None  # fmt: skip
+
+
+def _note(gate: Gate, patience: Patience, trouble: Trouble, entered: float) -> None:
+    if trouble.reached:
+        gate.reached()
+    if trouble.congested:
+        gate.congested(entered)
+    if trouble.wait is not None:
+        # Bounded: whoever waits for a first attempt has no deadline yet, and must not hang for hours.
+        gate.pause(min(trouble.wait, patience.timeout))
+    if trouble.unreachable:
+        gate.unreachable += 1
+        if not gate.answered:
+            raise ModelError(
+                patience.where,
+                f"nothing answers there ({trouble.message})",
+                do="check base_url, and that the server is running",
+            ) from None
+
+
+def _give_up(gate: Gate, patience: Patience, last: Trouble, tried: int, lost: int) -> Failure:
+    if last.unreachable and gate.open:
+        raise ModelError(
+            patience.where,
+            f"stopped answering: {gate.unreachable} connections in a row failed ({last.message})",
+            do="run again once it is back; what was answered is kept",
+        )
+    asked = f"; it asks to wait {last.wait:.3g} s" if last.wait is not None else ""
+    tries = "1 attempt" if tried == 1 else f"{tried} attempts"
+    return Failure(last.reason, f"{last.message} ({tries} in at most {patience.timeout:g} s{asked})", lost)

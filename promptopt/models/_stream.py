@@ -1,0 +1,69 @@
+"""Turn asynchronous answers into a plain generator, with back-pressure.
+
+At most `window` answers are under way or unread: the place of an answer is given to the next request
+only when the consumer, having dealt with that answer, comes back for another. A consumer that journals
+each answer before it asks on has therefore never more than `window` requests unaccounted for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from queue import SimpleQueue
+from typing import TypeVar
+
+from ._loop import LoopThread
+
+T = TypeVar("T")
+
+
+class _End:
+    """The last thing in a stream, with the error that ended it, if any."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self.error: BaseException | None = asyncio.CancelledError() if task.cancelled() else task.exception()
+        while isinstance(self.error, BaseExceptionGroup):
+            self.error = self.error.exceptions[0]
+
+
+def stream(
+    thread: LoopThread, count: int, window: int, answer: Callable[[int], Awaitable[T]]
+) -> Iterator[tuple[int, T]]:
+    """Yield `(i, await answer(i))` for each i below `count`, as they finish.
+
+    The first exception cancels the rest; what was answered before it is yielded first. Closing the
+    generator cancels what is under way and waits until it has ended.
+
+    Raises:
+        asyncio.CancelledError: the work was cancelled from elsewhere.
+        LoopStopped: the thread has stopped.
+    """
+    results: SimpleQueue[tuple[int, T] | _End] = SimpleQueue()
+    room = asyncio.Semaphore(window)
+
+    async def one(i: int) -> None:
+        results.put((i, await answer(i)))
+
+    async def every() -> None:
+        async with asyncio.TaskGroup() as group:
+            for i in range(count):
+                await room.acquire()
+                group.create_task(one(i))
+
+    cancel = thread.start(every(), lambda task: results.put(_End(task)))
+    ended = False
+    try:
+        while True:
+            item = results.get()
+            if isinstance(item, _End):
+                ended = True
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+            thread.post(room.release)
+    finally:
+        if not ended:
+            cancel()
+            while not isinstance(results.get(), _End):
+                pass

@@ -1,0 +1,158 @@
+"""What is sent to an OpenAI-compatible endpoint, and how its reply is read; knows nothing of HTTP.
+
+A completions endpoint takes one text, so the messages' contents are joined by a blank line, in their
+order, the system message first, without roles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..contracts.model import Completion, Decoding, GenerateRequest
+from ..records import Message, Usage, digest
+from ._retry import malformed
+
+Api = Literal["chat", "completions"]
+
+_ABSURD = 10_000_000
+"""More tokens than any model reads or writes in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How this endpoint wants its parameters.
+
+    Attributes:
+        model: the server's name of the model.
+        api: which of the two interfaces.
+        extra: merged into each body; a None takes the parameter out.
+        seed_parameter: whether to send a seed.
+        max_tokens_parameter: name of the limit of generated tokens.
+    """
+
+    model: str
+    api: Api = "chat"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    seed_parameter: bool = True
+    max_tokens_parameter: str = "max_tokens"
+
+    @property
+    def path(self) -> str:
+        """Where to post to."""
+        return "/chat/completions" if self.api == "chat" else "/completions"
+
+    def body(self, request: GenerateRequest) -> dict[str, Any]:
+        """Return the body that asks for one completion of `request`."""
+        decoding = request.decoding
+        body: dict[str, Any] = {"model": self.model}
+        if self.api == "chat":
+            body["messages"] = [{"role": m.role, "content": m.content} for m in request.messages]
+        else:
+            body["prompt"] = joined(request.messages)
+        if request.suffix is not None:
+            body["suffix"] = request.suffix
+        body[self.max_tokens_parameter] = decoding.max_tokens
+        body["temperature"] = decoding.temperature
+        if decoding.top_p != 1.0:
+            body["top_p"] = decoding.top_p
+        if decoding.stop:
+            body["stop"] = list(decoding.stop)
+        if self.seed_parameter:
+            body["seed"] = mixed_seed(decoding, request.sample)
+        return self.completed(body)
+
+    def completed(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return `body` with the user's extra parameters."""
+        return {key: value for key, value in {**body, **self.extra}.items() if value is not None}
+
+
+def joined(messages: Sequence[Message]) -> str:
+    """Return the one text a completions endpoint is given."""
+    return "\n\n".join(message.content for message in messages)
+
+
+def mixed_seed(decoding: Decoding, sample: int) -> int:
+    """Return a 31-bit seed, the same everywhere, that differs from sample to sample."""
+    return int(digest([decoding.seed, sample], 8), 16) & 0x7FFF_FFFF
+
+
+def read_completion(data: Mapping[str, Any], request: GenerateRequest, api: Api) -> Completion:
+    """Read a reply.
+
+    Raises:
+        Trouble: it holds no text.
+    """
+    choice = first_choice(data)
+    finish = "length" if choice.get("finish_reason") == "length" else "stop"
+    message = choice.get("message")
+    text = _text(message) if api == "chat" and isinstance(message, Mapping) else choice.get("text")
+    if not isinstance(text, str):
+        cure = (
+            "; the limit was reached before the reply began, raise max_tokens" if finish == "length" else ""
+        )
+        raise malformed(f"the reply holds no text (finish_reason {choice.get('finish_reason')!r}){cure}")
+    # Some servers ignore `stop`; the contract is that a stop string is never part of the text.
+    ends = [at for stop in request.decoding.stop if stop and (at := text.find(stop)) >= 0]
+    if ends:
+        text, finish = text[: min(ends)], "stop"
+    return Completion(text, finish, read_usage(data, request, text))
+
+
+def first_choice(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the first choice of a reply.
+
+    Raises:
+        Trouble: there is none.
+    """
+    choices = data.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
+        return choices[0]
+    error = data.get("error")
+    raise malformed("the reply holds no choices" + (f": {error}" if error else ""))
+
+
+def read_usage(data: Mapping[str, Any], request: GenerateRequest, text: str) -> Usage:
+    """Return the usage that the reply states, or, where that cannot be true, an upper bound.
+
+    The bounds: no token is shorter than a byte, so the prompt has no more tokens than its text has UTF-8
+    bytes; the completion has no more than `max_tokens`.
+    """
+    suffix = len((request.suffix or "").encode("utf-8", "replace"))
+    return usage_or_bound(
+        data, prompt_bytes(request.messages) + suffix, request.decoding.max_tokens, bool(text)
+    )
+
+
+def usage_or_bound(data: Mapping[str, Any], prompt: int, completion: int, written: bool) -> Usage:
+    """Return the stated usage, number by number, or the given bound in place of one that cannot be true."""
+    stated = data.get("usage")
+    stated = stated if isinstance(stated, Mapping) else {}
+    return Usage(
+        _count(stated.get("prompt_tokens"), 1 if prompt else 0, prompt),
+        _count(stated.get("completion_tokens"), 1 if written else 0, completion),
+    )
+
+
+def prompt_bytes(messages: Sequence[Message]) -> int:
+    """Return how many UTF-8 bytes the messages hold."""
+    return len(joined(messages).encode("utf-8", "replace"))
+
+
+def _count(value: object, least: int, bound: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _ABSURD:
+        return value
+    return bound
+
+
+def _text(message: Mapping[str, Any]) -> object:
+    content = message.get("content")
+    if content is None:
+        return message.get("refusal")
+    if isinstance(content, list):  # parts; those that are not text (reasoning, say) are no answer
+        texts = [
+            part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"
+        ]
+        return "".join(text for text in texts if isinstance(text, str)) if texts else None
+    return content
