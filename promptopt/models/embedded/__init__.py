@@ -1,1 +1,53 @@
-"""The embedded language model, trained from scratch and shipped with the package."""
+"""The embedded language models, trained from scratch and shipped with the package: always there, offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+from ...errors import ConfigError, PluginError, did_you_mean
+from .._folder import check_folder
+from ..local import LocalModel
+
+
+def sizes() -> list[str]:
+    """Return the names of the embedded models."""
+    return sorted(entry.name for entry in _root().iterdir() if (entry / "config.json").is_file())
+
+
+@dataclass
+class EmbeddedModel(LocalModel):
+    """An embedded model; all options but `name` are those of `LocalModel`.
+
+    Args:
+        name: its size. `small` (4.0 M parameters, 8 MB) knows 27 short text tasks; see its MODEL.md.
+    """
+
+    name: str = "small"
+
+    @property
+    def _endpoint(self) -> str:
+        return "embedded"
+
+    @property
+    def _label(self) -> str:
+        return self.name
+
+    @property
+    def _where(self) -> str:
+        return f"model 'embedded/{self.name}'"
+
+    @cached_property
+    def _folder(self) -> Path:
+        if self.name not in sizes():
+            raise PluginError(self._where, "no such size", do=did_you_mean(self.name, sizes()))
+        if self.revision is not None:
+            raise ConfigError(self._where, "has no revisions", got=self.revision, do="leave revision out")
+        return check_folder(_root() / self.name, self._where)
+
+
+def _root() -> Path:
+    # transformers reads model folders from disk; the package is never run from a zip file.
+    return Path(str(files(__name__)))

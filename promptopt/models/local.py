@@ -1,0 +1,291 @@
+"""A language model in this process: any Hugging Face causal language model folder or hub id.
+
+Requests are rendered, tokenised and packed into batches of similar length; `_decode` runs them. A reply
+never depends on what else is in the batch beyond floating-point rounding: every request samples with
+draws of its own. torch and transformers are imported on first use.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ..contracts.model import (
+    Admit,
+    Capabilities,
+    Completion,
+    Failure,
+    GenerateRequest,
+    Likelihood,
+    LikelihoodRequest,
+    ModelIdentity,
+    always,
+)
+from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
+from ._batch import Job, Pair, pack
+from ._folder import find_folder, version_of
+from ._render import Renderer, insertion_markers
+
+if TYPE_CHECKING:  # it imports torch
+    from ._decode import Decoder
+
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""Where configurations keep the most positions a model knows."""
+
+Outcome = TypeVar("Outcome", Completion, Likelihood)
+Item = TypeVar("Item", bound=Job | Pair)
+
+
+@dataclass
+class LocalModel:
+    """A causal language model run by transformers.
+
+    Args:
+        name: a folder or a hub id (`org/name`). Only safetensors weights are read, and no code.
+        revision: branch, tag or commit of a hub id.
+        device: `auto` (cuda, else mps, else cpu) or a torch device such as `cuda:1`.
+        dtype: `auto` (float32 on the CPU, else the checkpoint's own), `float32`, `bfloat16` or `float16`.
+        batch_tokens: most padded tokens in a batch, replies included; None is 4,096 on the CPU and
+            32,768 elsewhere. A batch that does not fit into the device's memory is halved.
+        chat: `template` renders the messages with the tokenizer's chat template, `plain` joins their
+            contents by an empty line, `auto` takes the template if there is one.
+        threads: CPU threads of torch for the whole process; None leaves them as they are.
+    """
+
+    name: str
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_tokens: int | None = None
+    chat: Literal["auto", "template", "plain"] = "auto"
+    threads: int | None = None
+    # One forward at a time: two callers' batches at once would need twice the memory and gain nothing.
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Place, name, and a hash of the weights, the tokenizer and the options that change answers."""
+        marks = [mark for mark in (self.chat, self.dtype) if mark != "auto"]
+        return ModelIdentity(self._endpoint, self._label, "+".join([self._version, *marks]))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Likelihood always; insertion if the tokenizer has the marker tokens."""
+        return Capabilities(likelihood=True, insert=insertion_markers(self._tokenizer) is not None)
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Completion | Failure]]:
+        """Complete the requests, batch by batch, longest prompts first."""
+        if not requests:
+            return
+        decoder, renderer = self._ready()
+        yield from self._answer(renderer.jobs(requests), decoder.complete, admit)
+
+    def loglikelihood(
+        self, requests: Sequence[LikelihoodRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Likelihood | Failure]]:
+        """Score the continuations, batch by batch, longest first.
+
+        No end-of-text token is scored: a continuation is the beginning of a reply.
+        """
+        if not requests:
+            return
+        decoder, renderer = self._ready()
+        yield from self._answer(renderer.pairs(requests), decoder.score, admit)
+
+    # -- what a subclass may say differently
+
+    @property
+    def _endpoint(self) -> str:
+        return "local"
+
+    @cached_property
+    def _folder(self) -> Path:
+        return find_folder(self.name, self.revision)
+
+    @property
+    def _label(self) -> str:
+        path = Path(self.name).expanduser()
+        return path.resolve().name if path.is_dir() else self.name
+
+    # -- loading
+
+    @property
+    def _where(self) -> str:
+        return f"model {self.name!r}"
+
+    @property
+    def _version(self) -> str:
+        return version_of(self._folder)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        transformers = _transformers(self._where)
+        with _loading(self._where):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                str(self._folder), local_files_only=True, trust_remote_code=False
+            )
+        if self.chat == "template" and tokenizer.chat_template is None:
+            raise ConfigError(
+                f"{self._where}.chat", "the tokenizer has no chat template", do="use chat: plain"
+            )
+        return tokenizer
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        transformers = _transformers(self._where)
+        import torch
+
+        from ._decode import Decoder
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        device = self._pick_device()
+        dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
+        with _loading(self._where):
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                str(self._folder),
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            model = model.to(device).eval()
+        if info["missing_keys"] or info["mismatched_keys"]:
+            missing = sorted(info["missing_keys"]) or sorted(key for key, *_ in info["mismatched_keys"])
+            raise ModelError(self._where, "the weights do not fit the configuration", got=missing[:3])
+        decoder = Decoder(model, self._tokenizer)
+        if "past_key_values" not in decoder.accepted:
+            raise ModelError(
+                self._where,
+                f"{type(model).__name__} keeps no key-value cache",
+                do="use a transformer, or serve this model and use openai/NAME with base_url",
+            )
+        return decoder
+
+    def _pick_device(self) -> str:
+        import torch
+
+        if self.device == "auto":
+            mps = torch.backends.mps.is_available()
+            return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+        try:
+            torch.empty(0, device=self.device)
+        # torch says "no such device" with either, depending on how it was built.
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(
+                f"{self._where}.device", "cannot be used here", got=self.device, do="use auto or cpu"
+            ) from error
+        return self.device
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        model, tokenizer = self._decoder.model, self._tokenizer
+        config = model.config.get_text_config(decoder=True).to_dict()
+        ids = model.generation_config.eos_token_id
+        ends = [*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id]
+        return Renderer(
+            tokenizer,
+            templated=self.chat != "plain" and tokenizer.chat_template is not None,
+            ends=frozenset(end for end in ends if end is not None),
+            context=next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None),
+        )
+
+    def _ready(self) -> tuple[Decoder, Renderer]:
+        with self._lock:
+            return self._decoder, self._renderer
+
+    # -- running
+
+    def _answer(
+        self,
+        items: Sequence[Item | Failure],
+        run: Callable[[Sequence[Item]], list[Outcome | Failure]],
+        admit: Admit,
+    ) -> Iterator[tuple[int, Outcome | Failure]]:
+        """Yield failures, then the outcomes of one batch after the other; equal items are run once."""
+        positions: dict[Item, list[int]] = {}
+        for position, item in enumerate(items):
+            if isinstance(item, Failure):
+                yield position, item
+            else:
+                positions.setdefault(item, []).append(position)
+        model = self._decoder.model
+        limit = self.batch_tokens or (4096 if model.device.type == "cpu" else 32768)
+        vocabulary = model.config.get_text_config(decoder=True).vocab_size
+        for batch in pack(list(positions), limit, vocabulary):
+            admitted: dict[Item, list[int]] = {}
+            for item in batch:
+                for position in positions[item]:
+                    if admit(position):
+                        admitted.setdefault(item, []).append(position)
+                    else:
+                        yield position, Failure("budget", "the budget has no room for this call")
+            with self._lock:
+                outcomes = _halving(run, list(admitted))
+            for item, outcome in zip(admitted, outcomes, strict=True):
+                for position in admitted[item]:
+                    yield position, outcome
+
+
+def _halving(
+    run: Callable[[Sequence[Item]], list[Outcome | Failure]], items: Sequence[Item]
+) -> list[Outcome | Failure]:
+    """Run a batch; when the device's memory is too small for it, run its halves."""
+    import torch
+
+    if not items:
+        return []
+    try:
+        return run(items)
+    except torch.OutOfMemoryError as error:
+        if len(items) == 1:
+            message = str(error).splitlines()[0]
+            return [Failure("error", f"out of memory on one request alone: {message}")]
+    # Outside the handler: the traceback holds on to the tensors of the batch that failed.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(items) // 2
+    return _halving(run, items[:half]) + _halving(run, items[half:])
+
+
+def _transformers(where: str) -> Any:
+    try:
+        import torch  # noqa: F401  (transformers alone would import, and fail later in many words)
+        import transformers
+    except ImportError as error:
+        raise MissingExtra(where, error.name or "torch", "local") from error
+    return transformers
+
+
+@contextmanager
+def _loading(where: str) -> Iterator[None]:
+    """Silence progress bars, and turn what loading raises into one line."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except PromptOptError:
+        raise
+    # Loading runs through many libraries, each with exceptions of its own; all mean the folder is unusable.
+    except Exception as error:
+        problem = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise ModelError(
+            where,
+            f"cannot be loaded: {problem.rstrip('.')}",
+            do="give a causal language model that transformers knows, with all files of its folder",
+        ) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
