@@ -17,7 +17,7 @@ _SHORTEST = 4  # a shorter value hides nothing, and replacing it would shred ord
 
 _PATTERNS = (
     (re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf)[-_][\w*.\-]{8,}"), "***"),
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/\-*]{4,}=*", re.IGNORECASE), r"\1 ***"),
+    (re.compile(r"\b(bearer|basic)\s+(?=\S*[\d=])[\w.~+/\-*]{4,}=*", re.IGNORECASE), r"\1 ***"),
     (re.compile(r"(?<=://)[^/\s@]+@"), "***@"),
 )
 

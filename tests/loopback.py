@@ -162,8 +162,8 @@ class LoopbackServer:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; False ends the connection."""
-        begun = time.monotonic()
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        begun = time.monotonic()
         method, path, _ = head[0].split(" ", 2)
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
         content = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -249,6 +249,7 @@ class LoopbackServer:
             for token, _ in tokens:
                 ends.append(ends[-1] + len(token))
             choice["text"] = body["prompt"]
+            usage = reply.usage or {"prompt_tokens": len(tokens), "completion_tokens": 0}
             choice["logprobs"] = {
                 "tokens": [token for token, _ in tokens],
                 "token_logprobs": [value for _, value in tokens],

@@ -131,7 +131,10 @@ def brief(text: str, limit: int = 300) -> str:
 
 def _connection(error: openai.APIConnectionError) -> Trouble:
     cause = error.__cause__
-    message = f"{type(cause).__name__}: {brief(str(cause))}" if cause and str(cause) else type(cause).__name__
+    root: BaseException = error  # the SDK says "Connection error.", the one who knows stands deepest
+    while (deeper := root.__cause__ or root.__context__) is not None:
+        root = deeper
+    message = brief(f"{type(root).__name__}: {root}")
     if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
         return Trouble("server", f"cannot connect: {message}", again="later", reached=False, unreachable=True)
     # Broken off after sending: the model may have answered, and been paid for it.

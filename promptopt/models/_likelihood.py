@@ -137,7 +137,8 @@ def _bytes(token: str) -> bytes:
 def _ends_by_offset(tokens: Sequence[str], offsets: Sequence[int], text: str) -> list[int] | None:
     """Return the same from the offsets (in characters), for servers that spell parts of characters as `�`.
 
-    The offsets are believed if they begin at 0, never fall, and each token without a `�` is where they say.
+    The offsets are believed if they begin at 0, never fall, and each token is found where they say, as far
+    as its spelling lets that be seen.
     """
     inside = sum(offset < len(text) for offset in offsets)
     offsets = offsets[:inside]
@@ -146,6 +147,7 @@ def _ends_by_offset(tokens: Sequence[str], offsets: Sequence[int], text: str) ->
     ends = [*offsets[1:], len(text)]
     for i, (token, offset, end) in enumerate(zip(tokens, offsets, ends, strict=False)):
         mark = i == 0 and end == 0
-        if "�" not in token and not mark and text[offset:end] != token:
+        fits = end - offset <= len(token) if "�" in token else text[offset:end] == token
+        if not fits and not mark:
             return None
     return [len(text[:end].encode()) for end in ends]
