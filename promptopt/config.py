@@ -86,7 +86,8 @@ class _Places:
 
     def where(self, path: KeyPath) -> str:
         for dotted, text in reversed(self.overridden):
-            if path[: len(dotted)] == dotted:
+            made = path not in self.document.lines and dotted[: len(path)] == path
+            if made or path[: len(dotted)] == dotted:
                 return f"--set {text}"
         return self.document.where(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -219,7 +220,8 @@ class ModelSpec(Spec):
         """What its tokens cost: the job's price, else the list price; None when unknown."""
         if self.price is not None:
             return Price(self.price.input, self.price.output)
-        return list_price(self.provider, self.name, own_endpoint="base_url" in self.options)
+        elsewhere = "base_url" in self.options or bool(os.environ.get("OPENAI_BASE_URL"))
+        return list_price(self.provider, self.name, own_endpoint=elsewhere)
 
 
 class PluginSpec(Spec):

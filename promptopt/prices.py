@@ -26,7 +26,7 @@ def list_price(provider: str, name: str, *, own_endpoint: bool = False) -> Price
     Args:
         provider: the part of the model's name before the slash.
         name: the part behind it.
-        own_endpoint: whether the job sets a `base_url`, where list prices do not hold.
+        own_endpoint: whether another server than OpenAI's answers, where list prices do not hold.
     """
     if provider in FREE:
         return Price()

@@ -69,6 +69,7 @@ class Tally:
         baseline: the seed prompt on search rows.
         best: the best prompt so far with its evaluation: more rows go before a higher mean.
         done, asked: calls of the batch under way.
+        under_way: of those, answered cells that are not scored yet.
         spent: all roles together.
         remaining: what is left of the budget.
     """
@@ -83,6 +84,7 @@ class Tally:
     best: tuple[Prompt, Evaluation] | None = None
     done: int = 0
     asked: int = 0
+    under_way: int = 0
     spent: Spent = Spent()
     remaining: Budget = Budget()
     started: float = field(default=0.0)
@@ -98,10 +100,11 @@ class Tally:
         match event:
             case Stage():
                 self.stage, self.stage_cells, self.stage_seen = event.name, event.cells, 0
-                self.done = self.asked = 0
+                self.done = self.asked = self.under_way = 0
                 self.stage_started = self.clock()
             case Tick():
                 self.done, self.asked = event.done, event.asked
+                self.under_way = event.done if event.role == "target" else 0
                 self.spent = sum(event.spent.values(), Spent())
                 self.remaining = event.remaining
             case Scored():
@@ -115,6 +118,7 @@ class Tally:
         new = len(event.evaluation.cells) - self._counted.get(key, 0)
         self._counted[key] = len(event.evaluation.cells)
         self.cells += new
+        self.under_way = 0
         self.stage_seen += new
         self.candidates = event.candidates
         if event.stage != "search" or not event.task_reward or not event.evaluation.n:
@@ -134,15 +138,14 @@ class Tally:
 
     @property
     def rate(self) -> float:
-        """Cells per second, over the run."""
-        return self.cells / max(self.seconds, 0.001)
+        """Cells per second, over the run; those of the batch under way count as they come in."""
+        return (self.cells + self.under_way) / max(self.seconds, 0.001)
 
     @property
     def share(self) -> float | None:
         """How much of the stage is done, 0 to 1: its cells, or the scarcest part of the budget."""
         if self.stage_cells:
-            under_way = self.done if self.asked else 0
-            return min(1.0, max(self.stage_seen, under_way) / self.stage_cells)
+            return min(1.0, (self.stage_seen + self.under_way) / self.stage_cells)
         used = (
             (self.spent.calls, self.remaining.calls),
             (self.spent.tokens, self.remaining.tokens),
@@ -186,6 +189,7 @@ class Plain:
         self._stream = stream
         self._tally = Tally(clock)
         self._last = clock()
+        self._news = False
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -199,6 +203,8 @@ class Plain:
     def __call__(self, event: Event) -> None:
         """Print what the event is worth."""
         tally = self._tally
+        if self._news and not isinstance(event, Scored):
+            self._say_best()
         better = tally.add(event)
         match event:
             case Stage(name="done"):
@@ -210,16 +216,19 @@ class Plain:
                 self._say(f"note: {event.text}")
             case Scored() if better and tally.baseline is event.evaluation:
                 self._say(f"baseline: {scored(event.evaluation)}")
-            case Scored() if better and self._comparable(event.evaluation):
-                self._say(
-                    f"best so far: {scored(event.evaluation)}; {count(tally.candidates)} candidates, "
-                    f"{amounts(tally.spent)}, {clock_text(tally.seconds)}"
-                )
+            case Scored() if better:
+                self._news = True  # others of the same batch may be better still
             case _ if tally.clock() - self._last > HEARTBEAT:
                 self._say(f"{tally.stage}: {', '.join(_state(tally))}")
 
-    def _comparable(self, evaluation: Evaluation) -> bool:
-        return self._tally.baseline is None or evaluation.n >= self._tally.baseline.n
+    def _say_best(self) -> None:
+        self._news = False
+        tally = self._tally
+        if tally.best is not None:
+            self._say(
+                f"best so far: {scored(tally.best[1])}; {candidates(tally)}, {amounts(tally.spent)}, "
+                f"{clock_text(tally.seconds)}"
+            )
 
     def _say(self, text: str) -> None:
         self._last = self._tally.clock()
@@ -313,6 +322,11 @@ def amounts(spent: Spent) -> str:
     return f"{text}, {usd_text(spent.usd)}" if spent.usd else text
 
 
+def candidates(tally: Tally) -> str:
+    """Return `31 candidates`."""
+    return f"{count(tally.candidates)} candidate{'s' if tally.candidates != 1 else ''}"
+
+
 def count(number: int) -> str:
     """Return a number with thousands separated."""
     return f"{number:,}"
@@ -344,7 +358,7 @@ def one_line(text: str) -> str:
 
 
 def _state(tally: Tally) -> list[str]:
-    parts = [f"{count(tally.candidates)} candidates", f"{tally.rate:.0f} cells/s"]
+    parts = [candidates(tally), f"{tally.rate:.0f} cells/s"]
     if tally.asked > tally.done:
         parts.append(f"batch {count(tally.done)}/{count(tally.asked)}")
     return parts

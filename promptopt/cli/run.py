@@ -1,4 +1,4 @@
-"""`promptopt run` and `promptopt resume`: the plan, the run while it goes on, its verdict as the last line."""
+"""`promptopt run` and `resume`: the plan, the run while it goes on, and its verdict as the last line."""
 
 from __future__ import annotations
 
