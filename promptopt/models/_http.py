@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from ._retry import Trouble, malformed
 
 _MAY_BE_BILLED = {408, 502, 504}  # said by a gateway that gave up waiting while the model may go on
 _CONGESTED = {429, 503, 529}
+_UNKNOWN = re.compile("no such|unknown|not found|not exist|pinned", re.IGNORECASE)
 _AGAIN = {408, 409, 425, 429}
 
 
@@ -38,7 +40,8 @@ class Http:
         self, where: str, url: str, key: str, key_name: str, model: str, connect: float, direct: bool
     ) -> None:
         """Make a client that connects within `connect` seconds; `direct` means past any proxy."""
-        self._where, self._url, self._key_name, self._model = where, url, key_name, model
+        self._where, self._key_name, self._model = where, key_name, model
+        self._worked = False
         self._sdk = openai.AsyncOpenAI(
             api_key=key,
             base_url=url,
@@ -59,21 +62,22 @@ class Http:
         try:
             response = await self._sdk.post(path, body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
-            if _is_missing(error):
-                raise await self._missing(error) from None
-            raise self._status(error) from None
+            raise await self._refusal(error) from None
         except openai.APIConnectionError as error:
             raise _connection(error) from None
         except UnicodeEncodeError:
             problem = "the text holds a lone surrogate, which UTF-8 cannot carry"
             raise Trouble("rejected", problem, reached=False) from None
+        except openai.OpenAIError as error:
+            raise Trouble("error", brief(f"{type(error).__name__}: {error}")) from None
         try:
             data = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             kind = response.headers.get("content-type", "no content type")
             raise malformed(f"the reply is not JSON ({kind}): {brief(response.text, 80)}")
+        self._worked = True
         return data
 
     async def models(self) -> list[str]:
@@ -113,14 +117,25 @@ class Http:
             wait=_retry_after(error.response.headers) if again else None,
         )
 
-    async def _missing(self, error: openai.APIStatusError) -> ModelError:
+    async def _refusal(self, error: openai.APIStatusError) -> Trouble | ModelError:
+        """Tell a model or path that does not exist from all else."""
+        missing = error.status_code == 404 or error.code == "model_not_found"
+        if not missing and not self._names_model(error):
+            return self._status(error)
         listed = await self.models()
-        if listed and self._model not in listed:
+        unlisted = bool(listed) and self._model not in listed
+        if not (missing or unlisted or _UNKNOWN.search(str(error.body))):
+            return self._status(error)
+        cure = "check name and base_url; base_url usually ends in /v1"
+        if unlisted:
             cure = did_you_mean(self._model, listed[:20])
-        else:
-            cure = "check name and base_url; base_url usually ends in /v1"
         problem = f"no such model or path: HTTP {error.status_code}: {_said(error)}"
         return ModelError(self._where, problem, do=redact(cure))
+
+    def _names_model(self, error: openai.APIStatusError) -> bool:
+        """Whether a refusal may concern the model: not all servers answer 404 for one they do not have."""
+        name = rf"(?<![\w.-]){re.escape(self._model)}(?![\w-])"
+        return error.status_code in (400, 422) and not self._worked and bool(re.search(name, str(error.body)))
 
 
 def brief(text: str, limit: int = 300) -> str:
@@ -147,10 +162,6 @@ def _said(error: openai.APIStatusError) -> str:
         if isinstance(body, Mapping) and body.get(key):
             return brief(str(body[key]))
     return brief(str(body or error.response.reason_phrase or "no explanation"))
-
-
-def _is_missing(error: openai.APIStatusError) -> bool:
-    return error.status_code == 404 or (error.status_code < 500 and error.code == "model_not_found")
 
 
 def _is_quota(error: openai.APIStatusError) -> bool:

@@ -39,12 +39,12 @@ class Echo:
         return dialect.completed({**body, dialect.max_tokens_parameter: self.max_tokens})
 
     def refused(self, trouble: Trouble, sent: int) -> Trouble:
-        """Say what a refusal (HTTP 400) means, given the `max_tokens` that was sent."""
-        if self.proven or trouble.reason != "rejected":
+        """Say what a refusal means, given the `max_tokens` that was sent."""
+        if self.proven or not trouble.reached or trouble.reason not in ("rejected", "server"):
             return trouble
-        if sent == 0:
+        if sent == 0 and not trouble.congested:  # some servers say 400 to a 0, and some break with a 500
             self.max_tokens = 1
-            return Trouble("rejected", trouble.message, again="now")
+            return Trouble(trouble.reason, trouble.message, again="now")
         if re.search("echo|log.?prob", trouble.message, re.IGNORECASE):
             return _unable(f"the endpoint refuses: {trouble.message}")
         return trouble

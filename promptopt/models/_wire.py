@@ -93,6 +93,8 @@ def read_completion(data: Mapping[str, Any], request: GenerateRequest, api: Api)
             "; the limit was reached before the reply began, raise max_tokens" if finish == "length" else ""
         )
         raise malformed(f"the reply holds no text (finish_reason {choice.get('finish_reason')!r}){cure}")
+    if request.suffix:  # some servers repeat it, though it is what follows the completion
+        text = text.removesuffix(request.suffix)
     # Some servers ignore `stop`; the contract is that a stop string is never part of the text.
     ends = [at for stop in request.decoding.stop if stop and (at := text.find(stop)) >= 0]
     if ends:

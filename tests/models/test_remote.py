@@ -112,6 +112,16 @@ def test_completions_send_the_contents_joined_and_the_suffix(server: LoopbackSer
     assert (server.seen[0].path, server.seen[0].body["suffix"]) == ("/completions", "End")
 
 
+def test_a_suffix_that_the_server_repeats_is_taken_off() -> None:
+    with (
+        LoopbackServer(lambda m, b: "the middle. End") as server,
+        RemoteModel("m", base_url=server.url, api="completions") as model,
+    ):
+        [(_, outcome)] = model.generate([ask("Begin", suffix=" End")])
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "the middle."
+
+
 def test_a_stop_string_that_the_server_ignored_is_cut_off() -> None:
     with (
         LoopbackServer(lambda m, b: Reply("one\ntwo##three", finish="length")) as server,

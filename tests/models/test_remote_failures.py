@@ -188,7 +188,14 @@ def test_a_rate_limit_that_mentions_billing_is_no_spent_quota() -> None:
     assert calls == 2
 
 
-@pytest.mark.parametrize("reply", [Reply("no such model", 404), Reply("gone", 400, code="model_not_found")])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply("no such model", 404),
+        Reply("gone", 400, code="model_not_found"),
+        Reply("this server has no 'm' and no 'llama-3.1-8'", 400),
+    ],
+)
 def test_an_unknown_model_ends_the_run_with_the_models_there_are(reply: Reply) -> None:
     with (
         LoopbackServer(script(reply), models=("llama-3.1-8b", "qwen3-4b")) as server,
@@ -201,6 +208,25 @@ def test_an_unknown_model_ends_the_run_with_the_models_there_are(reply: Reply) -
         LoopbackServer(script(reply), models=("a", "b")) as server,
         RemoteModel("m", base_url=server.url) as model,
         pytest.raises(ModelError, match="choose from a, b"),
+    ):
+        list(model.generate([ask()]))
+
+
+def test_a_refusal_that_quotes_the_right_model_is_a_refusal() -> None:
+    with (
+        LoopbackServer(script(Reply("model m reads at most 10 tokens", 400)), models=("m",)) as server,
+        RemoteModel("m", base_url=server.url) as model,
+    ):
+        [(_, outcome)] = model.generate([ask()])
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == "rejected"
+
+
+def test_an_unknown_model_ends_the_run_where_none_are_listed() -> None:
+    with (
+        LoopbackServer(script(Reply("Server is pinned to 'x'; requested 'm'.", 400)), models=()) as server,
+        RemoteModel("m", base_url=server.url) as model,
+        pytest.raises(ModelError, match="requested 'm'.; check name and base_url"),
     ):
         list(model.generate([ask()]))
 

@@ -181,12 +181,12 @@ def test_a_server_that_ignores_echo_is_unsupported_after_one_call() -> None:
     assert (outcome.reason, server.calls) == ("unsupported", 1)
 
 
-def insisting(echo: Logprobs) -> LoopbackServer:
+def insisting(echo: Logprobs, status: int) -> LoopbackServer:
     """Refuse to generate nothing, and echo with one more token, as some servers do."""
 
     def reply(messages: Messages, body: dict[str, Any]) -> Reply:
         if body["max_tokens"] < 1:
-            return Reply("max_tokens must be at least 1", 422)
+            return Reply("max_tokens must be at least 1", status)
         if len(body["prompt"]) > 100:
             return Reply("the prompt is too long", 400)
         tokens = [*echo(body["prompt"]), (" more", -3.0)]
@@ -195,10 +195,11 @@ def insisting(echo: Logprobs) -> LoopbackServer:
     return LoopbackServer(reply)
 
 
-def test_a_server_that_insists_on_generating_gets_its_token() -> None:
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_a_server_that_insists_on_generating_gets_its_token(status: int) -> None:
     asked: list[int] = []
     with (
-        insisting(hash_logprobs) as server,
+        insisting(hash_logprobs, status) as server,
         RemoteModel("m", base_url=server.url, api="completions") as model,
     ):
         expected = [v for _, v in hash_logprobs("a b c")[2:]]

@@ -100,21 +100,25 @@ def test_a_retry_after_makes_the_whole_endpoint_wait() -> None:
 
 
 def test_congestion_slows_the_endpoint_down() -> None:
-    refused = iter(range(8))
+    refused, go = iter(range(8)), threading.Event()
 
     def reply(messages: Messages, body: dict[str, Any]) -> Reply:
-        return Reply("busy", 503, delay=0.02) if next(refused, None) is not None else SLOW
+        return Reply("busy", 503, delay=0.02) if next(refused, None) is not None else Reply("x", until=go)
 
+    outcomes: list[object] = []
     with (
         LoopbackServer(reply) as server,
         RemoteModel("m", base_url=server.url, concurrency=8, backoff=0.001) as model,
     ):
-        answers = model.generate([ask()] * 24)
-        first = next(answers)
-        server.peak = 0
-        outcomes = [first, *answers]
-    assert all(isinstance(outcome, Completion) for _, outcome in outcomes)
-    assert 1 <= server.peak <= 6
+        thread = threading.Thread(target=lambda: outcomes.extend(o for _, o in model.generate([ask()] * 24)))
+        thread.start()
+        wait_until(lambda: server.calls > 8 and len(server.seen) - server.active == 8)
+        time.sleep(0.1)  # time enough for more to come, were there room
+        assert 1 <= server.active <= 4
+        go.set()
+        thread.join(20)
+    assert len(outcomes) == 24
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
 
 
 def test_closing_early_cancels_what_is_under_way_and_waits_for_it() -> None:
