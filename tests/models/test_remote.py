@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loopback import LoopbackServer, Messages, Reply
+from loopback import LoopbackServer, Messages, Reply, hash_logprobs, hash_reply
 
 from promptopt.contracts.model import Completion, Decoding, GenerateRequest, LanguageModel, ModelIdentity
 from promptopt.errors import BadInput, ConfigError
 from promptopt.models.remote import RemoteModel
 from promptopt.plugins import build
 from promptopt.records import Message, Usage
+from promptopt.testing.model import check_model
 
 
 def ask(text: str, sample: int = 0, suffix: str | None = None, **decoding: Any) -> GenerateRequest:
@@ -30,6 +31,21 @@ def echo(messages: Messages, body: dict[str, Any]) -> str:
 def server() -> Iterator[LoopbackServer]:
     with LoopbackServer(echo) as running:
         yield running
+
+
+def limited(messages: Messages, body: dict[str, Any]) -> Reply:
+    """Answer by hash, within `max_tokens` words, as a real server would."""
+    words = hash_reply(messages, body).split()[: body["max_tokens"]]
+    return Reply(" ".join(words), usage={"prompt_tokens": 9, "completion_tokens": len(words)})
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_the_contract_is_kept(api: Any) -> None:
+    with (
+        LoopbackServer(limited, logprobs=hash_logprobs) as server,
+        RemoteModel("m", base_url=server.url, api=api) as model,
+    ):
+        check_model(model)
 
 
 def test_every_position_gets_the_answer_to_its_own_request(server: LoopbackServer) -> None:

@@ -226,7 +226,7 @@ def test_an_unknown_model_ends_the_run_where_none_are_listed() -> None:
     with (
         LoopbackServer(script(Reply("Server is pinned to 'x'; requested 'm'.", 400)), models=()) as server,
         RemoteModel("m", base_url=server.url) as model,
-        pytest.raises(ModelError, match="requested 'm'.; check name and base_url"),
+        pytest.raises(ModelError, match=r"requested 'm'.; check name and base_url"),
     ):
         list(model.generate([ask()]))
 
