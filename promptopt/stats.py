@@ -9,8 +9,8 @@ Should Know About the Bootstrap, The American Statistician 69(4), 2015, section 
 one pseudo-observation split between +s and -s, s the largest absolute difference seen (the idea of
 D. Bonett and R. Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
 on Paired Data, J. Educational and Behavioral Statistics 37(4), 2012, at half their weight). It covers
-94-98% for n >= 50 in all these cases, its lower bound errs in at most about 3%, and a table where no pair
-disagrees does not get an interval of width zero.
+94-98% for n >= 50 in these cases (more where fewer than one pair in twenty disagrees), its lower bound errs
+in at most about 3%, and a table where no pair disagrees does not get an interval of width zero.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,8 +36,8 @@ class TableScorer:
         self.cells = 0
         self.candidates, self.rows = values.shape
         self._values = values
-        self._known = [0] * self.candidates
-        self._cells: dict[int, tuple[Cell, ...]] = {}
+        self._names = [str(row) for row in range(self.rows)]
+        self._bought: dict[int, list[Cell]] = {}
 
     def __call__(self, candidates: Sequence[int], n: int) -> list[Evaluation]:
         """Return the evaluations of these candidates on the first n rows.
@@ -54,20 +55,18 @@ class TableScorer:
                 raise ContractError(
                     "selector", f"must ask for candidates 0 to {self.candidates - 1}", got=position
                 )
-            self.cells += max(0, n - self._known[position])
-            self._known[position] = max(n, self._known[position])
-        return [Evaluation(str(position), "table", self._row(position)[:n]) for position in candidates]
+        return [Evaluation(str(position), "table", self._buy(position, n)) for position in candidates]
 
-    def _row(self, position: int) -> tuple[Cell, ...]:
-        if position not in self._cells:
-            prompt = str(position)
-            self._cells[position] = tuple(
-                Cell(prompt, str(row), score=Score(value))
-                if value == value
-                else Cell(prompt, str(row), status="failed", reason="missing in the table")
-                for row, value in enumerate(self._values[position].tolist())
-            )
-        return self._cells[position]
+    def _buy(self, position: int, n: int) -> tuple[Cell, ...]:
+        cells = self._bought.setdefault(position, [])
+        prompt, known = str(position), len(cells)
+        for name, value in zip(self._names[known:n], self._values[position, known:n].tolist(), strict=True):
+            if math.isnan(value):
+                cells.append(Cell(prompt, name, status="failed", reason="missing in the table"))
+            else:
+                cells.append(Cell(prompt, name, score=Score(value)))
+        self.cells += max(0, n - known)
+        return tuple(cells[:n])
 
 
 def select_from_table(selector: Selector, table: ArrayLike, k: int = 1) -> tuple[list[int], int]:
