@@ -159,9 +159,14 @@ def permutation_test(differences: Sequence[float], *, seed: int, groups: Groups 
         return float(np.mean(np.abs(totals) >= observed))
     rng = np.random.default_rng(seed)
     extreme = 1
+    if len(sizes) > _FEW_KINDS:
+        sizes = np.repeat(sizes, counts)
     for lines in _chunks(RESAMPLES, len(sizes)):
-        plus = rng.binomial(counts, 0.5, size=(lines, len(sizes)))
-        extreme += int(np.count_nonzero(np.abs((2 * plus - counts) @ sizes) >= observed))
+        if len(sizes) > _FEW_KINDS:
+            signs = 2.0 * rng.integers(0, 2, size=(lines, len(sizes)), dtype=np.int8) - 1.0
+        else:  # how many of the equal units are positive is one binomial draw
+            signs = 2.0 * rng.binomial(counts, 0.5, size=(lines, len(sizes))) - counts
+        extreme += int(np.count_nonzero(np.abs(signs @ sizes) >= observed))
     return extreme / (RESAMPLES + 1)
 
 
