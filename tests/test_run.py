@@ -232,7 +232,7 @@ def noise(share):
     return reply
 
 
-def test_equally_good_prompts_are_called_no_reliable_improvement():
+def test_equally_good_prompts_are_called_no_reliable_improvement(record_property):
     kept = 0
     for seed in range(100):
         models = {
@@ -243,6 +243,7 @@ def test_equally_good_prompts_are_called_no_reliable_improvement():
             make_setup(models=models, prompt=Prompt(f"Seed {seed}"), searcher=TryAll(8), seed=seed)
         )
         kept += not study.verdict.reliable
+    record_property("figures", f"no reliable improvement in {kept} of 100 seeds")
     assert kept >= 95
 
 
