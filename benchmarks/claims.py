@@ -27,7 +27,8 @@ CLAIMS = {
         "tests/test_durability.py::test_n_samples_are_n_distinct_calls_that_are_kept",
     "where every prompt is equally good, the verdict says so":
         "tests/test_run.py::test_equally_good_prompts_are_called_no_reliable_improvement",
-    "a real OpenAI-compatible server gives the same greedy answers as in process": "tests/models/test_serve.py",
+    "a real OpenAI-compatible server gives the same greedy answers as in process":
+        "tests/models/test_serve.py",
     "twelve kinds of bad input end in one clear line and exit code 2": "tests/bad_input",
     "import and --help load no torch, transformers, trl, optuna, openai": "tests/test_house.py",
 }  # fmt: skip
