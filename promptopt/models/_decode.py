@@ -18,6 +18,7 @@ import torch
 from ..contracts.model import Completion, Failure, Likelihood
 from ..records import Usage
 from ._batch import SHARED_TOKENS, Job, Pair, shared
+from ._text import cut
 
 
 @dataclass(slots=True)
@@ -174,11 +175,6 @@ class Decoder:
         )
 
 
-def cut(text: str, stops: Sequence[str]) -> str:
-    """Return `text` up to the first of the stop strings."""
-    return text[: min((text.find(stop) for stop in stops if stop and stop in text), default=len(text))]
-
-
 def choose(logits: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
     """Return the next token of each row [batch] from its logits [batch, vocab]."""
     tokens = logits.argmax(-1)
@@ -221,7 +217,7 @@ def draw(
         probabilities = torch.zeros_like(ranked).scatter(-1, order, ranked.masked_fill(outside, 0.0))
     exact = torch.float32 if logits.device.type == "mps" else torch.float64
     cumulative = probabilities.cumsum(-1, dtype=exact)
-    total = cumulative[:, -1:]
+    total = cumulative[:, -1:].contiguous()
     # right=True skips tokens of probability 0; the last one that has any is where the total is reached.
     found = torch.searchsorted(cumulative, uniform[:, None].to(exact) * total, right=True)
     last = torch.searchsorted(cumulative, total)

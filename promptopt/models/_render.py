@@ -10,6 +10,7 @@ from typing import Any
 from ..contracts.model import Failure, GenerateRequest, LikelihoodRequest
 from ..records import Message, digest
 from ._batch import Job, Pair
+from ._text import joined, storable
 
 INSERTION = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder
@@ -179,13 +180,3 @@ def insertion_markers(tokenizer: Any) -> tuple[int, int, int] | None:
         if before in vocabulary and after in vocabulary and middle in vocabulary:
             return vocabulary[before], vocabulary[after], vocabulary[middle]
     return None
-
-
-def joined(messages: Messages) -> str:
-    """Return the contents of the messages, an empty line between them: the prompt of a plain model."""
-    return "\n\n".join(message.content for message in messages if message.content)
-
-
-def storable(text: str) -> bool:
-    """Return whether `text` is valid Unicode; tokenizers raise on anything else."""
-    return not any("\ud800" <= char <= "\udfff" for char in text)
