@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 from . import plugins, strict_yaml
 from .data_hub import PREFIX
 from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
-from .job import Job, ModelSpec, PluginSpec
+from .job import DecodingSpec, Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
 from .prompt import Prompt
 from .strict_yaml import Document, KeyPath
@@ -27,7 +28,10 @@ SHORT = {
 """Parts that may be given as plain text, and the key that text stands for."""
 PLUGINS: dict[str, plugins.Kind] = {"reward": "rewards", "search": "searchers", "selector": "selectors"}
 SECRET_KEY = re.compile(r"(?i)(api[-_]?key|secret|password|token|authorization|bearer)")
+FUNCTION_FILE = re.compile(r"[^\n:]+\.py:[A-Za-z_]\w*")
 SECRET_VALUE = re.compile(r"\b(sk-|hf_|AIza|ghp_)[A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@")
+
+AnySpec = TypeVar("AnySpec", ModelSpec, PluginSpec)
 
 
 def load_job(path: str | Path, overrides: Sequence[str] = ()) -> Job:
@@ -247,10 +251,23 @@ def _with_full_paths(job: Job, base: Path) -> Job:
     full = {key: str(base / value) for key, value in files.items() if value and not value.startswith(PREFIX)}
     changes: dict[str, Any] = {"data": job.data.model_copy(update=full)}
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
-        if spec is not None and spec.name.startswith(("./", "../")):
-            model = f"{spec.provider}/{(base / spec.name).resolve()}"
-            changes[role] = spec.model_copy(update={"model": model})
+        if spec is not None:
+            changes[role] = _with_full_functions(spec, base)
+            if spec.name.startswith(("./", "../")) or FUNCTION_FILE.fullmatch(spec.name):
+                model = f"{spec.provider}/{os.path.normpath(base / spec.name)}"
+                changes[role] = changes[role].model_copy(update={"model": model})
+    changes["reward"] = _with_full_functions(job.reward, base)
     return job.model_copy(update=changes)
+
+
+def _with_full_functions(spec: AnySpec, base: Path) -> AnySpec:
+    """Resolve options that name a function in a file: `metric.py:score`."""
+    full = {
+        key: os.path.normpath(base / value)
+        for key, value in spec.options.items()
+        if isinstance(value, str) and FUNCTION_FILE.fullmatch(value)
+    }
+    return spec.model_copy(update=full) if full else spec
 
 
 def _with_prompt_file(job: Job, base: Path, places: _Places) -> Job:
@@ -286,7 +303,7 @@ def _check_plugins(job: Job, places: _Places) -> None:
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None:
             _check_plugin("models", role, spec.provider, spec, places)
-    if job.proposer is not None and "decoding" in job.proposer.model_fields_set:
+    if job.proposer is not None and job.proposer.decoding != DecodingSpec():
         raise ConfigError(
             places.where(("proposer", "decoding")), "the searcher decides how the proposer writes",
             do="leave `decoding` out, or give it to the target",
@@ -320,11 +337,11 @@ def _check_plugin(
                 places.where((key, option)), f"unknown option {option!r} of the {kind[:-1]} {name!r}",
                 do=did_you_mean(option, [*parameters, *own] or ["(none)"]),
             )  # fmt: skip
-    if isinstance(spec, PluginSpec):
-        try:
-            plugins.construct(factory, spec.options, f"{kind[:-1]} {name}")
-        except PluginError as error:
-            raise PluginError(places.where((key,)), str(error)) from error
+    options = {"name": spec.name, **spec.options} if isinstance(spec, ModelSpec) else spec.options
+    try:
+        plugins.construct(factory, options, f"{kind[:-1]} {name}")
+    except BadInput as error:
+        raise PluginError(places.where((key,)), str(error)) from error
 
 
 def _check_prices(job: Job, places: _Places) -> None:

@@ -312,7 +312,7 @@ def scored(evaluation: Evaluation) -> str:
     text = f"{format_number(evaluation.mean)} {mean_interval(list(evaluation.values.values()))}"
     text += f" on {count(evaluation.n)} row{'s' if evaluation.n != 1 else ''}"
     if evaluation.failed:
-        text += f", {count(evaluation.failed)} cells failed"
+        text += f", {count(evaluation.failed)} cell{'s' if evaluation.failed != 1 else ''} failed"
     return text
 
 

@@ -146,7 +146,7 @@ def test_a_mistake_in_a_key_is_one_line_with_its_cure(
         ("finalists:", "line 6: finalists must be a whole number; got nothing"),
         ("selector: halving", "line 6: unknown selector 'halving'"),
         ("program: singel", "line 6: program: unknown program 'singel'; did you mean 'single'?"),
-        ("proposer: {model: embedded/small, decoding: {top_p: 1}}", "line 6: the searcher decides how"),
+        ("proposer: {model: embedded/small, decoding: {top_p: 0.5}}", "line 6: the searcher decides how"),
         (
             "budget: {usd: 1}\nproposer: openai/mine",
             "line 6: the price of the proposer 'openai/mine' is not known; add `proposer: {model: openai/mi",
@@ -225,7 +225,8 @@ def test_overrides_open_short_forms_and_are_named_in_errors(tmp_path: Path) -> N
 
 
 def test_the_lock_holds_every_default_and_reads_back_the_same(tmp_path: Path) -> None:
-    text = MINIMAL.replace("seed_only", "{name: ape, num_subsamples: 2}") + "budget: {usd: 0.1}\n"
+    text = MINIMAL.replace("seed_only", "{name: ape, num_subsamples: 2}")
+    text += "budget: {usd: 0.1}\nproposer: embedded/small\n"
     (tmp_path / "sub").mkdir()
     found = job(tmp_path / "sub", text)
     lock = found.to_lock()
@@ -263,6 +264,17 @@ def test_a_folder_stands_for_the_job_file_in_it(tmp_path: Path) -> None:
 def test_a_model_folder_beside_the_job_file_is_found(tmp_path: Path) -> None:
     found = job(tmp_path, MINIMAL.replace("embedded/small", "hf/./weights"))
     assert found.target.model == f"hf/{tmp_path / 'weights'}"
+
+
+def test_functions_in_files_are_found_beside_the_job_file(tmp_path: Path) -> None:
+    code = "def judge(example, text):\n    return 1.0\ndef say(text):\n    return text\n"
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    text = MINIMAL.replace("exact_match", "{name: python, function: mine.py:judge}")
+    found = job(tmp_path, text.replace("embedded/small", "python/mine.py:say"))
+    assert found.reward.options == {"function": f"{tmp_path / 'mine.py'}:judge"}
+    assert found.target.model == f"python/{tmp_path / 'mine.py'}:say"
+    assert job_from_dict(found.to_lock()) == found
+    check_refused(tmp_path, text.replace(":judge", ":juge"), "line 4: reward python")
 
 
 def test_the_schema_describes_every_key_and_offers_plug_ins() -> None:

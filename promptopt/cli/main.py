@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -71,14 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more while it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception:
         _fail("promptopt: unexpected error, which is a bug; please report it with what follows", 1)
         raise
-    return int(code or 0)
+    # typer turns the interrupt of a running verb into this code, without a word.
+    return _fail("interrupted", INTERRUPTED) if code == INTERRUPTED else int(code or 0)
 
 
 def _usage(error: TyperException) -> str:

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from worlds import JOB, make_world
+
+from promptopt.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+VERDICT = re.compile(
+    r"baseline \d\.\d\d \[.*\] -> best 1\.00 \[.*\] on \d+ held-out rows; paired \+1\.00 \[.*\], p<\.001"
+)
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_run_ends_in_its_verdict_and_leaves_a_folder(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    assert lines[0].startswith("rows     ")
+    assert "ceiling  2,000 calls" in lines
+    assert "  Write it in capitals." in lines
+    assert VERDICT.fullmatch(lines[-1]), lines[-1]
+    folder = tmp_path / "runs" / "capitals-001"
+    assert (tmp_path / "runs" / "latest").resolve() == folder
+    expected = {"config.lock.yaml", "env.json", "journal.sqlite", "candidates.jsonl", "best", "result.json"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "result.json").read_text())["line"] == lines[-1]
+    assert "runs/capitals-001/best/prompt.json" in captured.out
+
+
+def test_quiet_prints_the_verdict_alone_and_a_finished_run_is_resumed_for_free(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job", "-q", "--folder", "here"]) == 0
+    first = capsys.readouterr().out
+    assert VERDICT.fullmatch(first.strip())
+    assert main(["resume", "here", "-q"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_a_dry_run_calls_nothing_and_leaves_nothing(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job", JOB.replace("models.py:target", "models.py:interrupted"))
+    assert main(["run", "job", "--dry-run"]) == 0
+    assert "ceiling  2,000 calls" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_line_changes_the_job(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job")
+    argv = [
+        "run",
+        "job",
+        "--dry-run",
+        "--seed",
+        "7",
+        "--set",
+        "budget.calls=999",
+        "--set",
+        "search=seed_only",
+    ]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert "ceiling  999 calls" in out
+    assert "search   seed_only" in out
+
+
+def test_when_nothing_is_better_the_last_line_says_so(tmp_path: Path, capsys: Capture) -> None:
+    make_world(
+        tmp_path / "job", JOB.replace("{name: ape, num_prompts_per_subsample: 3, rounds: 0}", "seed_only")
+    )
+    assert main(["run", "job"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("no reliable improvement; keep your prompt")
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: Capture) -> None:
+    file = make_world(tmp_path / "job", JOB.replace("models.py:proposer", "models.py:interrupted"))
+    assert main(["run", str(file)]) == 130
+    captured = capsys.readouterr()
+    assert captured.err == "interrupted\n"
+    assert captured.out.splitlines()[-1].endswith("go on with: promptopt resume runs/capitals-001")
+
+
+def test_answers_of_another_run_cost_nothing_again(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job"]) == 0
+    assert main(["run", "job", "--seed", "0", "--reuse", "runs/capitals-001"]) == 0
+    assert "spent:  0 calls" in capsys.readouterr().out
+
+
+def test_a_model_that_always_fails_stops_the_run(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job", JOB.replace("models.py:target", "models.py:broken"))
+    assert main(["run", "job"]) == 3
+    err = capsys.readouterr().err
+    assert "of the seed prompt failed" in err
+    assert err.count("\n") == 1
+
+
+def test_resume_of_what_is_no_run_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "is not a run's folder" in capsys.readouterr().err

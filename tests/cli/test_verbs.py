@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import JOB, make_world
+
+from promptopt.cli.main import main
+from promptopt.prompt import Prompt
+from promptopt.runfolder import RunFolder
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def row(out: str, start: str) -> list[str]:
+    (line,) = [line for line in out.splitlines() if line.startswith(start)]
+    return line.removeprefix(start).split()
+
+
+def test_score_compares_texts_files_and_saved_prompts(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path)
+    (tmp_path / "mine.txt").write_text("Now in capitals.\n", encoding="utf-8")
+    Prompt.parse("All capitals.", ["input"]).save(tmp_path / "saved.json")
+    argv = ["score", ".", "--split", "search", "--rows", "10", "-q"]
+    for prompt in ("Just say it.", "mine.txt", "saved.json"):
+        argv += ["--prompt", prompt]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert row(out, "Just say it.") == ["0.00", "[.00,.28]", "10", "0", "0"]
+    assert row(out, "Now in capitals.") == ["1.00", "[.72,1.00]", "10", "0", "0"]
+    assert row(out, "All capitals.") == ["1.00", "[.72,1.00]", "10", "0", "0"]
+
+
+def test_score_takes_the_jobs_own_prompt_and_warns_of_test_rows(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path)
+    assert main(["score", "promptopt.yaml", "--split", "test"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "Write the word.")[0] == "0.00"
+    assert "no longer prove anything" in out
+
+
+def test_score_counts_failures_apart(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
+    assert main(["score", ".", "--rows", "4", "-q"]) == 0
+    assert row(capsys.readouterr().out, "Write the word.") == ["-", "-", "0", "4", "0"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("missing.txt", "missing.txt: no such prompt file"), ("Say {{wrod}}", "no column for {{wrod}}")],
+)
+def test_score_names_what_is_wrong_with_a_prompt(
+    tmp_path: Path, capsys: Capture, prompt: str, said: str
+) -> None:
+    make_world(tmp_path)
+    assert main(["score", ".", "--prompt", prompt, "-q"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_validate_says_what_it_understood(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path, JOB.replace("models.py:target", "models.py:interrupted"))
+    assert main(["validate"]) == 0
+    out = capsys.readouterr().out
+    assert "columns  input" in out
+    assert "  | user: Write the word." in out
+    assert out.splitlines()[-1] == "ok"
+
+
+def test_the_schema_is_printed_without_a_job(capsys: Capture) -> None:
+    assert main(["validate", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["required"] == ["data", "prompt", "target", "reward"]
+
+
+def test_ls_tells_done_running_and_interrupted_runs_apart(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path)
+    assert main(["run", ".", "-q"]) == 0
+    assert main(["run", ".", "-q", "--set", "search=seed_only"]) == 0
+    assert main(["run", ".", "-q", "--set", "proposer=python/models.py:interrupted"]) == 130
+    capsys.readouterr()
+    with RunFolder("runs/capitals-003").claimed():
+        assert main(["ls"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "capitals-001")[:4] == ["done", "1.00", "+1.00,", "p<.001"]
+    assert row(out, "capitals-002")[:5] == ["done", "0.00", "keep", "your", "prompt"]
+    assert row(out, "capitals-003") == ["running"]
+    assert "latest" not in out
+    main(["ls", "runs"])
+    assert row(capsys.readouterr().out, "capitals-003") == ["interrupted"]
+
+
+def test_ls_without_runs(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["ls", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path}\n"
+    assert main(["ls", "nowhere"]) == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_doctor_tells_versions_and_cures(capsys: Capture) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "python " in out
+    assert "pydantic 2." in out
+    assert "device" in out
+
+
+def test_doctor_finds_out_what_a_target_can_do(tmp_path: Path, capsys: Capture) -> None:
+    job = JOB.replace("proposer: python/models.py:proposer\n", "").replace(
+        "python/models.py:target", "embedded/small"
+    )
+    make_world(tmp_path, job)
+    assert main(["doctor", "promptopt.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert row(out, "target") == ["embedded/small"]
+    assert row(out, "  log-probabilities") == ["yes"]
+    assert row(out, "  insertion")[0] == "no"
+    assert "proposer" not in out
+
+
+def test_doctor_says_when_nothing_usable_is_answered(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
+    assert main(["doctor", "promptopt.yaml"]) == 3
+    assert "no usable answer: error" in capsys.readouterr().err

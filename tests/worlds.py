@@ -1,0 +1,48 @@
+"""Small jobs for tests of the command line: rows, a target and a proposer that are functions in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+MODELS = '''\
+def target(text):
+    """Do as told: capitals only if the prompt asks for them."""
+    word = text.rsplit("Input: ", 1)[1].split("\\n", 1)[0]
+    return word.upper() if "capitals" in text.split("Input: ", 1)[0] else word
+
+
+def proposer(text, seed):
+    return ("Write it in capitals.", "Repeat the word.", "Say hello.")[seed % 3]
+
+
+def broken(text):
+    raise RuntimeError("the model fell over")
+
+
+def interrupted(text):
+    raise KeyboardInterrupt
+'''
+
+JOB = """\
+name: capitals
+data: rows.jsonl
+prompt: Write the word.
+target: python/models.py:target
+proposer: python/models.py:proposer
+reward: {name: exact_match, ignore_case: false}
+search: {name: ape, num_prompts_per_subsample: 3, rounds: 0}
+budget: {calls: 2000}
+"""
+
+
+def make_world(folder: Path, job: str = JOB, rows: int = 60) -> Path:
+    """Write a job, its rows and its models, and return the job file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = (f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(rows))
+    lines = [json.dumps({"input": word, "output": word.upper()}) for word in words]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "models.py").write_text(MODELS, encoding="utf-8")
+    file = folder / "promptopt.yaml"
+    file.write_text(job, encoding="utf-8")
+    return file
