@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from . import data, plugins
+from .callables import function_name
 from .config import job_from_dict
 from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
@@ -302,7 +303,7 @@ def _reward(given: Any) -> tuple[Reward, str]:
     if isinstance(given, Reward):
         return given, type(given).__name__
     if callable(given):
-        return plugins.build("rewards", "python", {"function": given}), _name_of(given)
+        return plugins.build("rewards", "python", {"function": given}), function_name(given)
     raise ConfigError("reward", "not a reward", got=given, do="give a name, a Reward or a function")
 
 
@@ -329,12 +330,8 @@ def _describe(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _describe(inner) for key, inner in value.items()}
     if callable(value) and not isinstance(value, type) and not is_dataclass(value):
-        return _name_of(value)
+        return function_name(value)
     return repr(value) if is_dataclass(value) else type(value).__qualname__
-
-
-def _name_of(function: Any) -> str:
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _folder(where: str | Path, setup: Setup) -> RunFolder:
