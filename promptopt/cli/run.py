@@ -53,7 +53,8 @@ def run(
         lambda listen: run_job(job, folder=place.path, listen=listen, reuse=reuse or ()),
         job.name,
         place.path,
-        quiet,
+        quiet=quiet,
+        fresh=folder is None,
     )
 
 
@@ -74,7 +75,8 @@ def resume(
         lambda listen: resume_run(place.path, listen=listen, retry_failed=retry_failed),
         place.path.name,
         place.path,
-        quiet,
+        quiet=quiet,
+        fresh=False,
     )
 
 
@@ -127,10 +129,12 @@ def print_study(study: Study, place: Path) -> None:
     print(study.verdict.line)
 
 
-def _watched(start: Callable[[Listener], Study], title: str, place: Path, quiet: bool) -> None:
+def _watched(
+    start: Callable[[Listener], Study], title: str, place: Path, *, quiet: bool, fresh: bool
+) -> None:
     from ..progress import progress_for
 
-    with _way_on(place), progress_for(sys.stdout, title, quiet=quiet) as progress:
+    with _way_on(place, fresh), progress_for(sys.stdout, title, quiet=quiet) as progress:
         study = start(progress)
     if quiet:
         print(study.verdict.line)
@@ -139,27 +143,54 @@ def _watched(start: Callable[[Listener], Study], title: str, place: Path, quiet:
 
 
 @contextmanager
-def _way_on(place: Path) -> Iterator[None]:
-    """Tell how a run that stops early is taken up again; a run that bought nothing leaves no folder."""
-    from ..errors import BadInput, BudgetExhausted, JournalError, ModelError, PromptOptError
-    from ..journal import Journal
-    from ..runfolder import RunFolder
+def _way_on(place: Path, fresh: bool) -> Iterator[None]:
+    """Tell how a run that stops early is taken up again; a new one that bought nothing leaves no folder.
+
+    A model that never answered anything is a mistake in the job (a wrong address or name), while one that
+    stops answering is not: the exit codes tell them apart.
+    """
+    from ..errors import AuthError, BadInput, ConfigError, JournalError, ModelError, PromptOptError
 
     try:
         yield
-    except (BadInput, JournalError):
+    except JournalError:
         raise
     except (KeyboardInterrupt, PromptOptError) as error:
-        folder = RunFolder(place)
-        if folder.journal.exists() and not isinstance(error, BudgetExhausted | ModelError):
-            print(f"go on with: promptopt resume {_shown(place)}", flush=True)
-        elif folder.journal.exists():
-            journal = Journal(folder.journal, read_only=True)
-            bought = journal.count("calls")
-            journal.close()
-            if bought:
-                print(f"{bought:,} calls are kept; go on with: promptopt resume {_shown(place)}", flush=True)
+        bought = _bought(place)
+        if bought and isinstance(error, BadInput):
+            print(f"{bought:,} calls are kept; run again with: --reuse {_shown(place)}", flush=True)
+        elif bought:
+            print(f"{bought:,} calls are kept; go on with: promptopt resume {_shown(place)}", flush=True)
+        elif fresh:
+            _discard(place)
+        if not bought and isinstance(error, ModelError) and not isinstance(error, AuthError):
+            raise ConfigError(error.where, error.problem, got=error.got, do=error.do) from error
         raise
+
+
+def _bought(place: Path) -> int:
+    """Return how many calls the run's journal holds."""
+    from ..journal import Journal
+    from ..runfolder import RunFolder
+
+    file = RunFolder(place).journal
+    if not file.exists():
+        return 0
+    journal = Journal(file, read_only=True)
+    try:
+        return journal.count("calls")
+    finally:
+        journal.close()
+
+
+def _discard(place: Path) -> None:
+    """Remove a run's folder, and the link to it."""
+    import shutil
+
+    shutil.rmtree(place)
+    latest = place.parent / "latest"
+    if latest.is_symlink() and not latest.exists():
+        latest.unlink()
 
 
 def _shown(path: Path) -> str:

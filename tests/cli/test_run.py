@@ -88,7 +88,16 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: Capture) -
     assert main(["run", str(file)]) == 130
     captured = capsys.readouterr()
     assert captured.err == "interrupted\n"
-    assert captured.out.splitlines()[-1].endswith("go on with: promptopt resume runs/capitals-001")
+    said = captured.out.splitlines()[-1]
+    assert said == "24 calls are kept; go on with: promptopt resume runs/capitals-001"
+
+
+def test_a_run_interrupted_before_its_first_answer_leaves_no_folder(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job", JOB.replace("models.py:target", "models.py:interrupted"))
+    assert main(["run", "job"]) == 130
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert main(["run", "job", "--folder", "mine"]) == 130
+    assert (tmp_path / "mine" / "config.lock.yaml").exists()
 
 
 def test_answers_of_another_run_cost_nothing_again(tmp_path: Path, capsys: Capture) -> None:
