@@ -1,15 +1,26 @@
 """promptopt: find the prompt that makes a language model do a task best, and prove it."""
 
-from .errors import PromptOptError
-from .prompt import Demonstration, Prompt
-from .records import Budget, Cell, Evaluation, Example, FrozenMap, Message, Price, Score, Usage
-from .template import Template
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import optimize, resume, run_job, score
+    from .data import Columns
+    from .errors import PromptOptError
+    from .prompt import Demonstration, Prompt
+    from .records import Budget, Cell, Evaluation, Example, FrozenMap, Message, Price, Score, Usage
+    from .runfolder import RunFolder
+    from .splits import Sizes
+    from .study import Study
+    from .template import Template
+    from .verdict import Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Budget",
     "Cell",
+    "Columns",
     "Demonstration",
     "Evaluation",
     "Example",
@@ -18,7 +29,38 @@ __all__ = [
     "Price",
     "Prompt",
     "PromptOptError",
+    "RunFolder",
     "Score",
+    "Sizes",
+    "Study",
     "Template",
     "Usage",
+    "Verdict",
+    "optimize",
+    "resume",
+    "run_job",
+    "score",
 ]
+
+# Names are loaded when first used: `promptopt --help` must not wait for numpy and the plug-ins' contracts.
+_HOMES = {
+    "data": ("Columns",),
+    "errors": ("PromptOptError",),
+    "api": ("optimize", "resume", "run_job", "score"),
+    "prompt": ("Demonstration", "Prompt"),
+    "records": (
+        "Budget", "Cell", "Evaluation", "Example", "FrozenMap", "Message", "Price", "Score", "Usage",
+    ),
+    "runfolder": ("RunFolder",),
+    "splits": ("Sizes",),
+    "study": ("Study",),
+    "template": ("Template",),
+    "verdict": ("Verdict",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'promptopt' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME_OF[name]}", __name__), name)

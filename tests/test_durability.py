@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from loopback import LoopbackServer, Reply, hash_reply
 
+from promptopt.api import resume, run_job
 from promptopt.calls import Caller
 from promptopt.config import job_from_dict
 from promptopt.contracts.model import Decoding, GenerateRequest
 from promptopt.journal import Journal
 from promptopt.ledger import Ledger
 from promptopt.models.remote import RemoteModel
-from promptopt.optimize import resume, run_job
 from promptopt.records import Message
 from promptopt.runfolder import RunFolder
 

@@ -39,7 +39,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:
     """Search, choose and prove a better prompt."""
-    from ..optimize import plan, run_job
+    from ..api import plan, run_job
     from ..runfolder import RunFolder
 
     job = job_of(config, overrides, seed)
@@ -67,7 +67,7 @@ def resume(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:
     """Go on with an interrupted run; nothing is bought twice."""
-    from ..optimize import resume as resume_run
+    from ..api import resume as resume_run
     from ..runfolder import RunFolder
 
     place = RunFolder.existing(folder)

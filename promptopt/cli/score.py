@@ -42,7 +42,7 @@ def score(
     """Score prompts of your own on the job's rows."""
     from rich.table import Table
 
-    from ..optimize import score as score_prompts
+    from ..api import score as score_prompts
     from ..progress import one_line, progress_for
     from ..stats import format_number, mean_interval
     from ._table import console

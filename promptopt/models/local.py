@@ -54,7 +54,7 @@ class LocalModel:
             32,768 elsewhere. A batch that does not fit into the device's memory is halved.
         chat: `template` renders the messages with the tokenizer's chat template, `plain` joins their
             contents by an empty line, `auto` takes the template if there is one.
-        threads: CPU threads of torch for the whole process; None leaves them as they are.
+        threads: CPU threads of torch while this model computes; None leaves them as they are.
     """
 
     name: str
@@ -140,12 +140,8 @@ class LocalModel:
     @cached_property
     def _decoder(self) -> Decoder:
         transformers = _transformers(self._where)
-        import torch
-
         from ._decode import Decoder
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         device = self._pick_device()
         dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
         with _loading(self._where):
@@ -228,7 +224,7 @@ class LocalModel:
                         admitted.setdefault(item, []).append(position)
                     else:
                         yield position, Failure("budget", "the budget has no room for this call")
-            with self._lock:
+            with self._lock, _threads(self.threads):
                 outcomes = _halving(run, list(admitted))
             for item, outcome in zip(admitted, outcomes, strict=True):
                 for position in admitted[item]:
@@ -254,6 +250,20 @@ def _halving(
         torch.cuda.empty_cache()
     half = len(items) // 2
     return _halving(run, items[:half]) + _halving(run, items[half:])
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    if count is not None:
+        # Each time: the number belongs to the calling thread, and other models may want another one.
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _transformers(where: str) -> Any:

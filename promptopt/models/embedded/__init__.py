@@ -19,13 +19,16 @@ def sizes() -> list[str]:
 
 @dataclass
 class EmbeddedModel(LocalModel):
-    """An embedded model; all options but `name` are those of `LocalModel`.
+    """An embedded model; the other options are those of `LocalModel`.
 
     Args:
         name: its size. `small` (4.0 M parameters, 8 MB) knows 27 short text tasks; see its MODEL.md.
+        threads: 1 by default: on a machine that has anything else to do, a small model's threads spend their
+            time waiting for each other (seen: 15 times slower with 2).
     """
 
     name: str = "small"
+    threads: int | None = 1
 
     @property
     def _endpoint(self) -> str:
