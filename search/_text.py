@@ -14,7 +14,7 @@ VARIATION = (
     "Generate a variation of the following instruction while keeping the semantic meaning.\n\n"
     "Input: {{instruction}}\nOutput:"
 )
-"""Resampling wording (Zhou et al. 2022, section 3.3 and figure 3)."""
+"""Resampling wording (Zhou et al. 2022, section 3.3)."""
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 

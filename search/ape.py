@@ -34,7 +34,7 @@ FORWARD = (
     "{{demonstrations}}\n\n"
     "The instruction was to"
 )
-"""Forward generation (figure 3 of the paper, ending in "to" as the reference code does)."""
+"""Forward generation (section 3.1), ending in "to" as the reference code does."""
 
 INSERT_MARK = "[INSERT]"
 INSERT = (
@@ -43,7 +43,7 @@ INSERT = (
     "Here are the input-output pairs:\n\n"
     "{{demonstrations}}"
 )
-"""Reverse generation by insertion (figure 3 of the paper)."""
+"""Reverse generation by insertion (section 3.1)."""
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -56,8 +56,8 @@ class APE:
     Defaults are those of the reference code's instruction-induction experiment (3 subsamples of 5 pairs,
     30 completions each, temperature .9, top-p .9, scored by execution) with two differences: `max_tokens`
     is 100 instead of 50, since chat models need more words and a cut instruction is a bad one; and one
-    round of Monte-Carlo resampling follows, which the paper leaves out by default ("only marginal
-    improvements") and which is cheap here because the filter spends few cells on weak variants.
+    round of Monte-Carlo resampling follows, which the paper leaves out by default because it brought
+    little, and which is cheap here because the filter spends few cells on weak variants.
     Demonstrations come from the same rows that are searched on (the reference code takes them from one
     half); quoting a row is ruled out, and the run's last choice is made on rows no proposer has seen.
 
