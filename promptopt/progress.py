@@ -287,7 +287,7 @@ class Live:
         grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         baseline = Text(scored(tally.baseline)) if tally.baseline is not None else Text("…")
         grid.add_row("yours", baseline)
-        if tally.best is not None:
+        if tally.best is not None and tally.best[1] is not tally.baseline:
             prompt, evaluation = tally.best
             grid.add_row("best", Text(scored(evaluation), style="bold green"))
             grid.add_row("", Text(one_line(prompt.instruction), style="italic"))
@@ -366,4 +366,7 @@ def _state(tally: Tally) -> list[str]:
 
 def _left(tally: Tally) -> str:
     left = tally.seconds_left
-    return "" if left is None or tally.stage == "done" else f", about {clock_text(left)} left"
+    if left is None or tally.stage == "done":
+        return ""
+    # A budget says when a search must end; most end before that.
+    return f", {'about' if tally.stage_cells else 'at most'} {clock_text(left)} left"
