@@ -124,11 +124,16 @@ class Caller:
             raise ConfigError(role, "no model plays this role", do=f"name one with `{role}: provider/model`")
         return self._models[role]
 
-    def ask(self, role: str, requests: Sequence[Request]) -> list[Outcome]:
+    def ask(self, role: str, requests: Sequence[Request], *, buy: bool = True) -> list[Outcome]:
         """Return the outcome of each request, in order.
 
+        Args:
+            role: whose model is asked.
+            requests: all distinct samples; equal ones are answered alike.
+            buy: False takes what is in the journal and calls no model.
+
         Raises:
-            BudgetExhausted: not all could be bought; those that were are in the journal.
+            BudgetExhausted: not all could be bought, or may be; those that were are in the journal.
             ModelError: the model cannot be used at all.
         """
         identity = self._identity(role)
@@ -141,6 +146,8 @@ class Caller:
             self._on_outcome(role, len(outcomes), asked)
             if to_buy:
                 try:
+                    if not buy:
+                        raise BudgetExhausted("budget", f"{len(to_buy)} calls are not bought yet")
                     self._buy(role, to_buy, outcomes, asked)
                 finally:
                     with self._landed:

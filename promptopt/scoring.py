@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from .calls import Caller
 from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Outcome
 from .contracts.reward import OptionScore, Output, Reward
-from .errors import ConfigError, DataError, UnsupportedError, shorten
+from .errors import BudgetExhausted, ConfigError, DataError, UnsupportedError, shorten
 from .journal import Journal
 from .programs import Ask, Run, Single
 from .prompt import Prompt
@@ -64,6 +65,7 @@ class Scorer:
         self._warn = warn
         self._warned: set[str] = set()
         self._cells: dict[tuple[str, str, int, str], Cell] = {}
+        self._buying = True
 
     def calls_per_cell(self, prompt: Prompt, examples: Sequence[Example], reward: str) -> int:
         """Return the most model calls one row of this prompt needs, all samples together."""
@@ -74,6 +76,20 @@ class Scorer:
                 return max((len(example.options) for example in examples), default=1)
             case _:
                 return 1
+
+    def finished(
+        self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
+    ) -> list[Evaluation]:
+        """Return the evaluations of those prompts whose cells are all bought already."""
+        evaluations: list[Evaluation] = []
+        self._buying = False
+        try:
+            for prompt in prompts:
+                with suppress(BudgetExhausted):
+                    evaluations += self.evaluate([prompt], examples, reward, split)
+        finally:
+            self._buying = True
+        return evaluations
 
     def evaluate(
         self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
@@ -206,7 +222,7 @@ class Scorer:
         return slot.prompt.render(slot.example)
 
     def _ask(self, requests: Sequence[GenerateRequest | LikelihoodRequest]) -> list[Outcome]:
-        outcomes = self._caller.ask("target", requests)
+        outcomes = self._caller.ask("target", requests, buy=self._buying)
         for outcome in outcomes:
             if isinstance(outcome, Failure) and outcome.reason == "unsupported":
                 raise UnsupportedError("target", outcome.message or "cannot do what the reward needs")

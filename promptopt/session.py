@@ -17,7 +17,7 @@ from .calls import Caller
 from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
 from .contracts.searcher import SearchTask
 from .contracts.selector import Selector
-from .errors import SealedSplit, UnsupportedError
+from .errors import BudgetExhausted, SealedSplit, UnsupportedError
 from .events import Listener, Notice, Scored, StageName, ignore
 from .journal import Journal
 from .prompt import Prompt
@@ -125,7 +125,13 @@ class RunSession:
         name = self._known_reward(reward)
         self._candidates.add(prompts)
         self._before_scoring()
-        evaluations = self._scorer.evaluate(prompts, examples, name, "search")
+        try:
+            evaluations = self._scorer.evaluate(prompts, examples, name, "search")
+        except BudgetExhausted:
+            # What was paid for in full may still win.
+            done = self._scorer.finished(prompts, examples, name, "search")
+            self._candidates.scored("search", "search", done)
+            raise
         self._candidates.scored("search", "search", evaluations)
         return evaluations
 

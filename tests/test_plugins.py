@@ -122,7 +122,7 @@ def test_a_type_pydantic_does_not_know_is_the_constructors_business():
     ("package", "extra"), [("torch", "local"), ("trl", "train"), ("sacrebleu", "text"), ("ray", "scale")]
 )
 def test_a_missing_extra_prints_the_pip_command(third_party, monkeypatch, package, extra):
-    third_party([("heavy", f"{package}.nn:Heavy")])
+    third_party([("heavy", f"{package}.not_there:Heavy")])
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra) as caught:
         load("searchers", "heavy")

@@ -158,6 +158,19 @@ def test_a_small_budget_still_ends_in_a_verdict_and_is_never_passed():
     assert "budget" in spent
 
 
+def test_prompts_paid_for_in_full_may_win_although_the_budget_ended():
+    class Good:
+        def search(self, session):
+            seed = session.task.seed_prompt
+            texts = ("Write capitals.", *(f"Say {word}." for word in "abcdefgh"))
+            session.score([seed.child(instruction=text, origin="x") for text in texts])
+
+    study = execute(make_setup(searcher=Good(), budget=Budget(calls=170)))
+    assert study.stopped == "budget"
+    assert study.best.instruction == "Write capitals."
+    assert study.verdict.reliable
+
+
 def test_a_budget_that_ends_in_the_proof_is_said_so():
     with pytest.raises(BudgetExhausted):
         execute(make_setup(budget=Budget(calls=30)))
