@@ -13,6 +13,7 @@ from ._likelihood import CURE, Echo, read_likelihood
 from ._loop import LoopStopped
 from ._retry import Patience, Trouble, persist
 from ._stream import stream
+from ._text import spaced
 from ._wire import Dialect, read_completion
 
 A = TypeVar("A")
@@ -53,7 +54,7 @@ class Connection:
         self, requests: Sequence[LikelihoodRequest], admit: Admit
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
         """Yield the log-probability of each continuation as it finishes."""
-        return self._batch(requests, admit, self._score, self._cannot_score)
+        return self._batch([spaced(request) for request in requests], admit, self._score, self._cannot_score)
 
     def close(self) -> None:
         """Cancel what is under way, close the client and leave the endpoint."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..contracts.model import Likelihood, LikelihoodRequest
 from ._retry import Trouble
-from ._wire import Dialect, first_choice, joined, usage_or_bound
+from ._text import joined
+from ._wire import Dialect, first_choice, usage_or_bound
 
 CURE = "use a reward on the text, or a local model"
 

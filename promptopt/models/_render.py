@@ -10,7 +10,7 @@ from typing import Any
 from ..contracts.model import Failure, GenerateRequest, LikelihoodRequest
 from ..records import Message, digest
 from ._batch import Job, Pair
-from ._text import joined, storable
+from ._text import joined, spaced, storable
 
 INSERTION = (
     ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder
@@ -61,6 +61,8 @@ class Renderer:
         Prompt and continuation are tokenised apart and then joined, so that the prompt's tokens are the
         ones generation starts from, and all continuations of a prompt share them.
         """
+        if not self.templated:
+            requests = [spaced(request) for request in requests]
         keys = [(request.messages, self.templated) for request in requests]
         prompts = self._prompts(keys)
         texts = dict.fromkeys(r.continuation for r in requests if storable(r.continuation))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..contracts.model import Completion, Decoding, GenerateRequest
 from ..records import Message, Usage, digest
 from ._retry import malformed
+from ._text import joined
 
 Api = Literal["chat", "completions"]
 
@@ -66,11 +67,6 @@ class Dialect:
     def completed(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return `body` with the user's extra parameters."""
         return {key: value for key, value in {**body, **self.extra}.items() if value is not None}
-
-
-def joined(messages: Sequence[Message]) -> str:
-    """Return the one text a completions endpoint is given."""
-    return "\n\n".join(message.content for message in messages)
 
 
 def mixed_seed(decoding: Decoding, sample: int) -> int:

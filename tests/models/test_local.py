@@ -83,7 +83,7 @@ def test_padded_batches_with_shared_prefixes_are_exact(tmp_path, kind):
     model = LocalModel(str(save_model(tmp_path / kind, kind)))
     together = answers(model, [ask(text) for text in TEXTS])
     assert [reply.text for reply in together] == [reference(model, text) for text in TEXTS]
-    pairs = [(text, continuation) for text in TEXTS for continuation in ("no", "a longer one")]
+    pairs = [(text, continuation) for text in TEXTS for continuation in (" no", " a longer one")]
     for (prompt, text), score in zip(pairs, scores(model, pairs), strict=True):
         assert score.logprob == pytest.approx(reference_logprob(model, prompt, text), abs=1e-4)
         assert score.tokens == len(text)
@@ -159,7 +159,7 @@ def test_too_long_prompts_are_rejected_and_replies_end_at_the_context(tmp_path):
     assert "32" in long.message
     assert (full.finish, full.usage.completion_tokens) == ("length", 3)
     assert isinstance(fits, Completion)
-    refused, scored = scores(model, [("x" * 30, "abc"), ("x" * 29, "abc")])
+    refused, scored = scores(model, [("x" * 30, " bc"), ("x" * 29, " bc")])
     assert refused.reason == "rejected"
     assert isinstance(scored, Likelihood)
 
