@@ -39,7 +39,16 @@ def main() -> int:
     for claim, test in CLAIMS.items():
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
-            command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *test.split()]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-o",
+                "junit_family=xunit1",
+                f"--junitxml={report}",
+                *test.split(),
+            ]
             code = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             cases = list(ET.parse(report).iter("testcase")) if report.exists() else []
         figures = [

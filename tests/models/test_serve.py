@@ -1,7 +1,13 @@
 """The same model in process and behind a real server: the same answers, cell for cell."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
+from promptopt.api import run_job
+from promptopt.cli.main import main
+from promptopt.config import load_job
 from promptopt.contracts.model import Decoding, Failure, GenerateRequest, LikelihoodRequest
 from promptopt.models.embedded import EmbeddedModel
 from promptopt.models.remote import RemoteModel
@@ -70,3 +76,29 @@ def test_a_server_without_logprobs_is_found_out(remote):
 
 def test_the_contract_is_kept_over_http(remote):
     check_model(remote, sampled="free")
+
+
+def cells(folder):
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as db:
+        return dict(db.execute("SELECT prompt || ' ' || example, output FROM cells WHERE status = 'ok'"))
+
+
+def test_the_demo_job_has_the_same_cells_through_the_server(embedded_server, tmp_path, record_property):
+    assert main(["init", str(tmp_path / "demo"), "--demo"]) == 0
+    small = (
+        "data.sizes.search=16",
+        "data.sizes.select=8",
+        "data.sizes.test=16",
+        "search={name: ape, num_subsamples: 2, num_prompts_per_subsample: 6, keep: 3}",
+    )
+    served = (
+        f"target={{model: openai/{embedded_server.model}, base_url: '{embedded_server.base_url}', "
+        "concurrency: 2, decoding: {max_tokens: 8}}",
+        "proposer=embedded/small",
+    )
+    here = run_job(load_job(tmp_path / "demo", small), folder=tmp_path / "here")
+    there = run_job(load_job(tmp_path / "demo", (*small, *served)), folder=tmp_path / "there")
+    assert cells(tmp_path / "there") == cells(tmp_path / "here")
+    assert there.best == here.best
+    assert there.verdict == here.verdict
+    record_property("figures", f"{len(cells(tmp_path / 'here'))} cells of a search, equal in each")
