@@ -107,6 +107,7 @@ class Caller:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
         self.largest: dict[str, Usage] = {}
+        self.answered: dict[str, int] = {}
         self._models = dict(models)
         self._identities: dict[str, ModelIdentity] = {}
         self._journal = journal
@@ -298,8 +299,14 @@ class Caller:
             spent += billed
         return spent
 
+    def attempts_per_answer(self, role: str) -> float:
+        """Return how many attempts an answer has taken on average; 1 before the first."""
+        answers = self.answered.get(role, 0)
+        return self.ledger.by_role[role].calls / answers if answers else 1.0
+
     def _note_size(self, role: str, usage: Usage, attempts: int) -> None:
         if attempts:
+            self.answered[role] = self.answered.get(role, 0) + 1
             seen = self.largest.get(role, Usage())
             self.largest[role] = Usage(
                 max(seen.prompt_tokens, usage.prompt_tokens),

@@ -76,7 +76,8 @@ def _choices(folder: Path, name: str) -> str:
     if not folder.is_dir():
         return f"there is no folder {str(folder)!r} either; the working folder is {str(Path.cwd())!r}"
     try:
-        names = [item.name for item in folder.iterdir() if item.suffix.lower() in SUFFIXES]
+        files = [item.name for item in folder.iterdir() if item.suffix.lower() in SUFFIXES]
+        names = [file for file in files if not file.endswith(".schema.json")]
     except OSError:
         names = []
     hint = did_you_mean(name, names)
@@ -121,7 +122,7 @@ def _text(path: Path) -> str:
     mark = len(BOM) if data.startswith(BOM) else 0
     text = _decode(data[mark:], path, start=mark)
     if not text.strip():
-        raise DataError(str(path), "the file is empty")
+        raise DataError(str(path), "the file is empty", do="give it rows")
     return text
 
 
@@ -156,7 +157,7 @@ def _read_jsonl(path: Path) -> Numbered:
                 raise _broken(where, error) from error
             yield where, _object(value, where)
     if empty:
-        raise DataError(str(path), "the file is empty")
+        raise DataError(str(path), "the file is empty", do="give it rows")
 
 
 def _read_json(path: Path) -> Numbered:

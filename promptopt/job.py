@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     StrictBool,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -143,6 +144,12 @@ class PromptSpec(Spec):
         if self.text is not None and not self.text.strip():
             raise ValueError("is empty; write the instruction you use today")
         return self
+
+    @field_validator("text", "user", "system")
+    @classmethod
+    def _without_last_line_end(cls, value: str | None) -> str | None:
+        """Drop the line end that YAML's `|` leaves: nobody means the prompt to end in one."""
+        return value if value is None else value.removesuffix("\n")
 
     def build(self, fields: tuple[str, ...], program: Program) -> Prompt:
         """Return the seed prompt for rows with these input columns; its slots are checked."""

@@ -6,6 +6,7 @@ path, answered by the journal as far as that goes (LAW 1).
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,8 @@ from .setup import Setup
 from .study import Candidate, Stopped, Study
 from .verdict import judge
 
-TEST_STEP = 64
-"""Test rows bought at a time: should the budget end, winner and seed prompt still share their rows."""
+STEP = 64
+"""Rows bought at a time in the final comparison: should the budget end, all prompts share most rows."""
 
 
 def execute(
@@ -224,19 +225,19 @@ class Run:
     def _evaluate_together(
         self, prompts: Sequence[Prompt], rows: Sequence[Example], split: str
     ) -> list[Evaluation]:
-        """Evaluate prompts on rows, a step at a time; when the budget ends, on the rows all have met."""
+        """Evaluate prompts on rows; when the budget ends, on the rows that all of them have met."""
         reward = self.setup.task.reward_name
-        evaluations: list[Evaluation] = []
-        for end in range(TEST_STEP, len(rows) + TEST_STEP, TEST_STEP):
-            try:
-                evaluations = self.scorer.evaluate(prompts, rows[:end], reward, split)
-            except BudgetExhausted as spent:
-                if not evaluations:
-                    raise
-                met = end - TEST_STEP
-                self.listen(Notice(f"{split}: {spent.problem}; judged on {met} of {len(rows)} rows"))
-                break
-        return evaluations
+        met: Sequence[Example] = ()
+        try:
+            for end in range(STEP, len(rows) + STEP, STEP):
+                met = rows[:end]
+                self.scorer.evaluate(prompts, met, reward, split)
+        except BudgetExhausted as spent:
+            met = [r for r in met if len(self.scorer.finished(prompts, [r], reward, split)) == len(prompts)]
+            if not met:
+                raise
+            self.listen(Notice(f"{split}: {spent.problem}; judged on {len(met)} of {len(rows)} rows"))
+        return self.scorer.evaluate(prompts, met, reward, split)
 
     def _ranked(self) -> list[Prompt]:
         """Return all candidates, best first.
@@ -290,7 +291,8 @@ class Run:
         task = self.setup.task
         splits = task.splits
         cells = (finalists + 1) * len(splits.select) + 2 * splits.n_test
-        calls = cells * self.scorer.calls_per_cell(task.seed_prompt, splits.search, task.reward_name)
+        per_cell = self.scorer.calls_per_cell(task.seed_prompt, splits.search, task.reward_name)
+        calls = math.ceil(cells * per_cell * self.caller.attempts_per_answer("target"))
         largest = self.caller.largest.get("target", Usage())
         usd = self.ledger.price("target").usd(largest)
         spent = self.ledger.by_role.get("target", Spent())

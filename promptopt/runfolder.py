@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataError, JournalError
+from .strict_yaml import dump
 from .study import Study
 
 PACKAGES = ("promptopt", "numpy", "openai", "optuna", "pydantic", "torch", "transformers", "trl", "peft")
@@ -112,10 +113,7 @@ class RunFolder:
 
     def write_start(self, lock: dict[str, Any]) -> None:
         """Write the job and the environment."""
-        import yaml
-
-        text = yaml.safe_dump(lock, sort_keys=False, allow_unicode=True, width=100)
-        _write(self.lock_file, text)
+        _write(self.lock_file, dump(lock))
         _write(self.path / "env.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_study(self, study: Study) -> None:

@@ -357,7 +357,7 @@ def test_bad_csv(write: Write, content: str, problem: str) -> None:
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.tsv"])
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_empty_files(write: Write, name: str, content: bytes) -> None:
-    assert failure(write(name, content)).endswith(f"{name}: the file is empty")
+    assert failure(write(name, content)).endswith(f"{name}: the file is empty; give it rows")
     assert failure([]) == "rows: no rows in it"
 
 

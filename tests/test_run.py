@@ -171,9 +171,16 @@ def test_prompts_paid_for_in_full_may_win_although_the_budget_ended():
     assert study.verdict.reliable
 
 
-def test_a_budget_that_ends_in_the_proof_is_said_so():
+def test_a_budget_that_ends_in_the_proof_judges_the_rows_all_have_met():
+    heard = []
+    study = execute(make_setup(budget=Budget(calls=30)), listen=heard.append)
+    assert study.verdict.n == 15
+    assert any(isinstance(e, Notice) and "judged on 15 of 25 rows" in e.text for e in heard)
+
+
+def test_a_budget_that_ends_before_the_proof_is_said_so():
     with pytest.raises(BudgetExhausted):
-        execute(make_setup(budget=Budget(calls=30)))
+        execute(make_setup(budget=Budget(calls=15)))
 
 
 def test_a_target_that_fails_on_every_row_stops_the_run_with_the_reason():

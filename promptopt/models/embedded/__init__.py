@@ -30,6 +30,11 @@ class EmbeddedModel(LocalModel):
     name: str = "small"
     threads: int | None = 1
 
+    def __post_init__(self) -> None:
+        """Check the size."""
+        if self.name not in sizes():
+            raise PluginError(self._where, "no such size", do=did_you_mean(self.name, sizes()))
+
     @property
     def _endpoint(self) -> str:
         return "embedded"
@@ -44,8 +49,6 @@ class EmbeddedModel(LocalModel):
 
     @cached_property
     def _folder(self) -> Path:
-        if self.name not in sizes():
-            raise PluginError(self._where, "no such size", do=did_you_mean(self.name, sizes()))
         if self.revision is not None:
             raise ConfigError(self._where, "has no revisions", got=self.revision, do="leave revision out")
         return check_folder(_root() / self.name, self._where)
