@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from . import data, plugins
 from .callables import function_name
-from .config import job_from_dict
+from .config import job_from_dict, model_from_python
 from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
 from .contracts.searcher import Searcher
@@ -17,7 +17,7 @@ from .contracts.selector import Selector
 from .data import Columns, Rows, Source
 from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
-from .job import Job, ModelSpec
+from .job import Job
 from .journal import Journal
 from .plan import Plan, make_plan
 from .programs import Program, program_from_dict
@@ -108,7 +108,7 @@ def optimize(
         ...                  reward="exact_match", search="ape", budget=Budget(calls=2000))
         >>> print(study.verdict.line)
     """
-    known = Options.__annotations__
+    known = (*Options.__annotations__, "prompt", "train", "target", "reward", "search", "budget")
     for key in options:
         if key not in known:
             raise ConfigError("optimize", f"unknown argument {key!r}", do=did_you_mean(key, known))
@@ -287,7 +287,7 @@ def _prompt(given: Any, fields: Sequence[str], program: Any) -> Prompt:
 
 def _model(given: Any, role: str) -> tuple[LanguageModel, Price | None]:
     if isinstance(given, str | Mapping):
-        spec = ModelSpec.model_validate({"model": given} if isinstance(given, str) else dict(given))
+        spec = model_from_python(given, role)
         return build_model(spec), spec.list_price
     if isinstance(given, LanguageModel):
         return given, Price()

@@ -68,6 +68,20 @@ def job_from_dict(data: Mapping[str, Any], base: str | Path = ".", source: str =
     return _job(dict(data), _Places(Document(None, {}, source)), Path(base).resolve())
 
 
+def model_from_python(given: str | Mapping[str, Any], role: str) -> ModelSpec:
+    """Check a model given to a public call: `provider/name`, or a mapping with `model` and options.
+
+    Raises:
+        ConfigError: the first problem found; its message begins with `role`.
+    """
+    try:
+        return ModelSpec.model_validate({"model": given} if isinstance(given, str) else dict(given))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, (role, *problem["loc"])))
+        raise ConfigError(where, _message(problem), got=_shown(problem)) from error
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a job file, for editors; installed plug-ins are offered by name."""
     schema = Job.model_json_schema()

@@ -1,0 +1,82 @@
+"""What a run can cost, before it runs."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from toys import Exact, make_setup
+
+from promptopt.contracts.model import GenerateRequest
+from promptopt.errors import ConfigError, DataError
+from promptopt.plan import make_plan
+from promptopt.programs import SelfConsistency
+from promptopt.prompt import Prompt
+from promptopt.records import Budget, Price
+from promptopt.rewards.multiple_choice import MultipleChoice
+from promptopt.run import execute
+
+
+def test_calls_are_counted_stage_by_stage():
+    plan = make_plan(make_setup(budget=Budget(calls=1000), finalists=3))
+    assert plan.rows == (20, 15, 25)
+    assert plan.baseline_calls == 20
+    assert plan.final_calls == 4 * 15 + 2 * 25
+    assert plan.search_calls == 1000 - 20 - plan.final_calls
+    assert plan.fewest_calls == 20 + 2 * 15 + 2 * 25
+    assert make_plan(make_setup()).search_calls is None
+
+
+def test_programs_and_samples_multiply_calls():
+    prompt = Prompt("Do it.", program=SelfConsistency(n=5))
+    assert make_plan(make_setup(prompt=prompt, samples=2)).baseline_calls == 200
+
+
+def test_dollars_are_a_worst_case_that_the_run_stays_under():
+    setup = make_setup(prices={"target": Price(1000, 1000)})
+    plan = make_plan(setup)
+    study = execute(setup)
+    final = study.spent["target"]
+    assert final.usd < plan.final_usd + plan.baseline_calls * 1.0
+    assert math.isnan(make_plan(make_setup()).final_usd)
+
+
+@pytest.mark.parametrize("budget", [Budget(calls=99), Budget(tokens=10), Budget(usd=1e-9)])
+def test_a_budget_below_one_baseline_pass_is_refused(budget):
+    with pytest.raises(ConfigError, match="cannot pay one baseline pass"):
+        make_plan(make_setup(budget=budget, prices={"target": Price(1, 1)}))
+
+
+def test_the_smallest_accepted_budget_reaches_a_verdict():
+    fewest = make_plan(make_setup()).fewest_calls
+    study = execute(make_setup(budget=Budget(calls=fewest)))
+    assert study.verdict.n == 25
+    assert study.total.calls <= fewest
+
+
+def test_a_row_that_cannot_be_judged_is_named_before_anything_is_bought():
+    setup = make_setup(reward=MultipleChoice(), rows=[
+        {"input": f"q{i}", "options": ["a", "b"], "output": "a"} for i in range(60)
+    ])  # fmt: skip
+    make_plan(setup)
+    rows = [{"input": f"q{i}"} for i in range(60)]
+    from promptopt.data import Columns, read
+    from promptopt.splits import Sizes, make_splits
+
+    splits = make_splits(read(rows, Columns(answer=None)), seed=0, sizes=Sizes(20, 15, 25))
+    with pytest.raises(DataError):
+        make_plan(replace(setup, task=replace(setup.task, splits=splits)))
+
+
+def test_a_reward_that_chokes_on_nothing_is_not_the_rows_fault():
+    class Choking(Exact):
+        def __call__(self, example, output):
+            return super().__call__(example, output) if output.text else 1 / 0
+
+    assert make_plan(make_setup(reward=Choking())).rows == (20, 15, 25)
+
+
+def test_planning_calls_no_model():
+    setup = make_setup()
+    make_plan(setup)
+    assert all(isinstance(r, GenerateRequest) for m in setup.models.values() for r in m.requests)
+    assert sum(len(m.requests) for m in setup.models.values()) == 0

@@ -1,0 +1,61 @@
+"""A run's folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from toys import make_setup
+
+from promptopt.errors import DataError, JournalError
+from promptopt.run import execute
+from promptopt.runfolder import RunFolder, environment
+from promptopt.strict_yaml import load
+
+
+def test_names_are_safe_and_numbered(tmp_path):
+    first, second = RunFolder.create(tmp_path, "../a b"), RunFolder.create(tmp_path, "../a b")
+    assert (first.path.parent, first.path.name, second.path.name) == (tmp_path, "..-a-b-001", "..-a-b-002")
+    assert os.readlink(tmp_path / "latest") == second.path.name
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match="promptopt ls"):
+        RunFolder.existing(tmp_path)
+
+
+def test_files_of_a_finished_run_can_be_read_back(tmp_path):
+    lock = {"name": "toy", "prompt": "a: 'b'\n#c", "seed": 0}
+    folder = RunFolder(tmp_path / "run")
+    study = execute(make_setup(lock=lock), folder)
+    assert load(folder.lock_file).value == lock
+    assert json.loads((folder.path / "env.json").read_text())["python"] == environment()["python"]
+    assert folder.result() == json.loads(json.dumps(study.to_dict()))
+    assert not [path for path in folder.path.iterdir() if path.name.startswith(".") and path.name != ".lock"]
+
+
+HOLD = """
+import sys
+from promptopt.runfolder import RunFolder
+with RunFolder(sys.argv[1]).claimed():
+    print(1, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_claim_keeps_others_out_and_ends_with_its_process(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    holder.stdout.readline()
+    with pytest.raises(JournalError, match="another process"), RunFolder(tmp_path).claimed():
+        pass
+    holder.kill()
+    holder.wait()
+    holder.stdin.close()
+    holder.stdout.close()
+    with RunFolder(tmp_path).claimed():
+        pass
