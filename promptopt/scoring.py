@@ -10,16 +10,27 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 from .calls import Caller
-from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Outcome
+from .contracts.model import (
+    Completion,
+    Decoding,
+    Failure,
+    GenerateRequest,
+    LikelihoodRequest,
+    Outcome,
+    Request,
+)
 from .contracts.reward import OptionScore, Output, Reward
 from .errors import BudgetExhausted, ConfigError, DataError, UnsupportedError, shorten
 from .journal import Journal
 from .programs import Ask, Run, Single
 from .prompt import Prompt
 from .records import Cell, Evaluation, Example, Message, Score
+
+_AskModel = Callable[[Sequence[Request]], list[Outcome]]
 
 CHUNK = 4096
 """Cells whose calls are bought in one batch: bounds memory, not concurrency."""
@@ -65,7 +76,6 @@ class Scorer:
         self._warn = warn
         self._warned: set[str] = set()
         self._cells: dict[tuple[str, str, int, str], Cell] = {}
-        self._buying = True
 
     def calls_per_cell(self, prompt: Prompt, examples: Sequence[Example], reward: str) -> int:
         """Return the most model calls one row of this prompt needs, all samples together."""
@@ -82,19 +92,28 @@ class Scorer:
     ) -> list[Evaluation]:
         """Return the evaluations of those prompts whose cells are all bought already."""
         evaluations: list[Evaluation] = []
-        self._buying = False
-        try:
-            for prompt in prompts:
-                with suppress(BudgetExhausted):
-                    evaluations += self.evaluate([prompt], examples, reward, split)
-        finally:
-            self._buying = True
+        for prompt in prompts:
+            with suppress(BudgetExhausted):
+                evaluations += self.evaluate([prompt], examples, reward, split, buy=False)
         return evaluations
 
     def evaluate(
-        self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
+        self,
+        prompts: Sequence[Prompt],
+        examples: Sequence[Example],
+        reward: str,
+        split: str,
+        *,
+        buy: bool = True,
     ) -> list[Evaluation]:
         """Return one evaluation a prompt, each with a cell for every example and sample.
+
+        Args:
+            prompts: any number; all meet the same rows.
+            examples: the rows.
+            reward: name of the reward that judges.
+            split: where the rows are from, for the journal.
+            buy: False calls no model.
 
         Raises:
             BudgetExhausted: some cells could not be bought; those that were are kept.
@@ -109,7 +128,7 @@ class Scorer:
         )
         missing = (slot for slot in slots if _key(slot, reward) not in self._cells)
         for chunk in _chunks(missing, CHUNK):
-            self._fill(chunk, reward, split)
+            self._fill(chunk, reward, split, partial(self._ask, buy=buy))
         return [
             Evaluation(
                 prompt.id,
@@ -119,10 +138,10 @@ class Scorer:
             for prompt in prompts
         ]
 
-    def _fill(self, slots: list[_Slot], reward: str, split: str) -> None:
+    def _fill(self, slots: list[_Slot], reward: str, split: str, ask: _AskModel) -> None:
         judge = self.rewards[reward]
         produce = {"text": self._replies, "likelihood": self._likelihoods, "options": self._option_scores}
-        outputs = produce[judge.needs](slots, judge)
+        outputs = produce[judge.needs](slots, judge, ask)
         cells = [self._judge(slot, output, judge) for slot, output in zip(slots, outputs, strict=True)]
         for slot, cell in zip(slots, cells, strict=True):
             self._cells[_key(slot, reward)] = cell
@@ -152,7 +171,7 @@ class Scorer:
                 f"a cell failed (row {slot.example.id}): {shorten(reason)}; it counts as missing, not as 0"
             )
 
-    def _replies(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+    def _replies(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
         """Run the programs of all cells in lockstep."""
         outputs: list[Output | Failure] = [Failure("error", "no answer")] * len(slots)
         running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
@@ -160,8 +179,8 @@ class Scorer:
             run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
             running[place] = (run, next(run))
         while running:
-            requests = [self._request(ask) for _, asks in running.values() for ask in asks]
-            answers = iter(self._ask(requests))
+            requests = [self._request(wish) for _, asks in running.values() for wish in asks]
+            answers = iter(ask(requests))
             waiting, running = running, {}
             for place, (run, asks) in waiting.items():
                 replies = list(islice(answers, len(asks)))
@@ -183,12 +202,12 @@ class Scorer:
             decoding = replace(decoding, temperature=ask.temperature)
         return GenerateRequest(ask.messages, decoding, ask.sample)
 
-    def _likelihoods(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+    def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
         """Score each row's main answer as the reply."""
         requests = [LikelihoodRequest(self._plain(slot), _answer(slot.example)) for slot in slots]
-        return [_likelihood_output(outcome) for outcome in self._ask(requests)]
+        return [_likelihood_output(outcome) for outcome in ask(requests)]
 
-    def _option_scores(self, slots: list[_Slot], reward: Reward) -> list[Output | Failure]:
+    def _option_scores(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
         """Score every option of each row as the reply."""
         for slot in slots:
             if not slot.example.options:
@@ -198,7 +217,7 @@ class Scorer:
         requests = [
             LikelihoodRequest(self._plain(slot), option) for slot in slots for option in slot.example.options
         ]
-        outcomes = iter(self._ask(requests))
+        outcomes = iter(ask(requests))
         outputs: list[Output | Failure] = []
         for slot in slots:
             scores: list[OptionScore] = []
@@ -221,8 +240,8 @@ class Scorer:
             )
         return slot.prompt.render(slot.example)
 
-    def _ask(self, requests: Sequence[GenerateRequest | LikelihoodRequest]) -> list[Outcome]:
-        outcomes = self._caller.ask("target", requests, buy=self._buying)
+    def _ask(self, requests: Sequence[Request], *, buy: bool) -> list[Outcome]:
+        outcomes = self._caller.ask("target", requests, buy=buy)
         for outcome in outcomes:
             if isinstance(outcome, Failure) and outcome.reason == "unsupported":
                 raise UnsupportedError("target", outcome.message or "cannot do what the reward needs")

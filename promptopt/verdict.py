@@ -68,6 +68,10 @@ class Verdict:
             text += "; not comparable, too many failed cells"
         return text if self.reliable else f"{text}: {NO_IMPROVEMENT}"
 
+    def __str__(self) -> str:
+        """Show the line."""
+        return self.line
+
     def _numbers(self) -> str:
         if (
             self.baseline is None
