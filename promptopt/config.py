@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import plugins, strict_yaml
-from .data_hub import PREFIX
+from .data import HUB_PREFIX
 from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
 from .job import DecodingSpec, Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
@@ -262,7 +262,9 @@ def _leaves(value: Any, path: KeyPath) -> Iterable[tuple[KeyPath, Any]]:
 def _with_full_paths(job: Job, base: Path) -> Job:
     """Resolve relative file names against the job file's folder."""
     files = job.data.model_dump(include={"path", "search", "select", "test"})
-    full = {key: str(base / value) for key, value in files.items() if value and not value.startswith(PREFIX)}
+    full = {
+        key: str(base / value) for key, value in files.items() if value and not value.startswith(HUB_PREFIX)
+    }
     changes: dict[str, Any] = {"data": job.data.model_copy(update=full)}
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None:

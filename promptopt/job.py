@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from .data_files import Format
+from .data import Format
 from .prices import list_price
 from .programs import Program, program_from_dict
 from .prompt import Demonstration, Prompt

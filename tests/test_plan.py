@@ -7,6 +7,7 @@ import pytest
 from toys import Exact, make_setup
 
 from promptopt.contracts.model import GenerateRequest
+from promptopt.data import Columns, read
 from promptopt.errors import ConfigError, DataError
 from promptopt.plan import make_plan
 from promptopt.programs import SelfConsistency
@@ -14,6 +15,7 @@ from promptopt.prompt import Prompt
 from promptopt.records import Budget, Price
 from promptopt.rewards.multiple_choice import MultipleChoice
 from promptopt.run import execute
+from promptopt.splits import Sizes, make_splits
 
 
 def test_calls_are_counted_stage_by_stage():
@@ -59,9 +61,6 @@ def test_a_row_that_cannot_be_judged_is_named_before_anything_is_bought():
     ])  # fmt: skip
     make_plan(setup)
     rows = [{"input": f"q{i}"} for i in range(60)]
-    from promptopt.data import Columns, read
-    from promptopt.splits import Sizes, make_splits
-
     splits = make_splits(read(rows, Columns(answer=None)), seed=0, sizes=Sizes(20, 15, 25))
     with pytest.raises(DataError):
         make_plan(replace(setup, task=replace(setup.task, splits=splits)))

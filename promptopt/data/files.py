@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import DataError, MissingExtra, did_you_mean
+from ..errors import DataError, MissingExtra, did_you_mean
 
 Record = Mapping[str, object]
 Numbered = Iterator[tuple[str, Record]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .data_files import Numbered
-from .errors import DataError, MissingExtra
+from ..errors import DataError, MissingExtra
+from .files import Numbered
 
 PREFIX = "hub:"
 

@@ -12,11 +12,11 @@ from functools import reduce
 from operator import add
 from pathlib import Path
 
-from .data_columns import DEFAULT_COLUMNS, Columns, Roles, assign_roles, check_fields
-from .data_files import Format, Numbered, Record, parse_json, read_file
-from .data_hub import PREFIX, read_hub
-from .errors import DataError, did_you_mean
-from .records import Example, FrozenMap, digest
+from ..errors import DataError, did_you_mean
+from ..records import Example, FrozenMap, digest
+from .columns import DEFAULT_COLUMNS, Columns, Roles, assign_roles, check_fields
+from .files import Format, Numbered, Record, parse_json, read_file
+from .hub import PREFIX, read_hub
 
 
 @dataclass(frozen=True, slots=True)

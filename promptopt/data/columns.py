@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .errors import DataError, did_you_mean
+from ..errors import DataError, did_you_mean
 
 ANSWER_NAMES = ("output", "answer", "label", "target")
 RESERVED = ("instruction", "demonstrations", "output")

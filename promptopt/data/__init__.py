@@ -1,0 +1,8 @@
+"""Rows: read from files, the hub and Python, with line-numbered errors."""
+
+from .columns import Columns
+from .files import Format
+from .hub import PREFIX as HUB_PREFIX
+from .rows import Row, Rows, Source, read
+
+__all__ = ["HUB_PREFIX", "Columns", "Format", "Row", "Rows", "Source", "read"]
