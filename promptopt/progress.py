@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -303,6 +304,7 @@ class Live:
 # --- words -------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=128)  # the interval of real-valued scores is a bootstrap: too slow for every frame
 def scored(evaluation: Evaluation) -> str:
     """Return `0.58 [.50,.65] on 120 rows`, with what went wrong."""
     from .stats import format_number, mean_interval

@@ -196,7 +196,7 @@ class Budget:
         calls: model calls, retries included.
         tokens: prompt and completion tokens.
         usd: US dollars.
-        minutes: wall time.
+        minutes: wall time; no call is begun after it, those under way are waited for.
     """
 
     calls: int | None = None
