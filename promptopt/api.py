@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import data, plugins
 from .callables import function_name
+from .calls import FREE_ENDPOINTS
 from .config import job_from_dict, model_from_python
 from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
@@ -31,6 +32,7 @@ from .strict_yaml import load as load_yaml
 from .study import Study
 from .task import Task
 
+T = TypeVar("T", Budget, Sizes)
 Named = str | Mapping[str, Any]
 Function = Callable[..., Any]
 
@@ -83,7 +85,7 @@ def optimize(
     target: Named | LanguageModel | Function,
     reward: Named | Reward | Function = "exact_match",
     search: Named | Searcher = "ape",
-    budget: Budget | None = None,
+    budget: Budget | Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> Study:
     """Find a better prompt for a target model, and prove it on rows that nobody has seen.
@@ -119,7 +121,7 @@ def optimize(
         "search": search,
         **options,
     }
-    setup = _from_python(train, parts, budget or Budget())
+    setup = _from_python(train, parts, _record(Budget, budget or Budget(), "budget"))
     make_plan(setup)
     where = options.get("folder", "runs")
     folder = None if where is None else _folder(where, setup)
@@ -232,7 +234,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     splits = make_splits(
         rows,
         seed=seed,
-        sizes=parts.get("sizes", Sizes()),
+        sizes=_record(Sizes, parts.get("sizes", Sizes()), "sizes"),
         allow_duplicates=parts.get("allow_duplicates", False),
     )
     reward, reward_name = _reward(parts["reward"])
@@ -269,6 +271,15 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     )
 
 
+def _record(kind: type[T], given: Any, where: str) -> T:
+    """Accept a record, or a mapping of its fields as in a job file."""
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(where, f"not a {kind.__name__}", got=given, do=f"give promptopt.{kind.__name__}(…)")
+    return plugins.construct(kind, dict(given), where)  # type: ignore[no-any-return]
+
+
 def _rows(train: Source, test: Source | None, columns: Columns) -> Rows:
     rows = data.read(train, columns, name="train")
     if test is None:
@@ -286,13 +297,16 @@ def _prompt(given: Any, fields: Sequence[str], program: Any) -> Prompt:
 
 
 def _model(given: Any, role: str) -> tuple[LanguageModel, Price | None]:
+    if isinstance(given, Mapping) and not isinstance(given.get("model"), str):
+        model, _ = _model(given.get("model"), role)
+        return model, Price(**given["price"]) if "price" in given else None
     if isinstance(given, str | Mapping):
         spec = model_from_python(given, role)
         return build_model(spec), spec.list_price
     if isinstance(given, LanguageModel):
-        return given, Price()
+        return given, Price() if given.identity.endpoint in FREE_ENDPOINTS else None
     if callable(given):
-        return plugins.build("models", "python", {"function": given}), Price()
+        return plugins.build("models", "python", {"function": given}), None
     raise ConfigError(role, "not a model", got=given, do="give provider/name, a LanguageModel or a function")
 
 

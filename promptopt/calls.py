@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .contracts.model import (
@@ -34,6 +34,9 @@ from .records import Usage, digest
 KEY_VERSION = 1
 MESSAGE_OVERHEAD = 64
 """Tokens a chat template may add around one message, for the worst case."""
+
+FREE_ENDPOINTS = ("local", "embedded")
+"""Where this machine computes the answers: they can be had again for nothing."""
 
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
@@ -76,12 +79,14 @@ def _tell_nobody(role: str, done: int, asked: int) -> None:
 
 @dataclass(slots=True)
 class _Purchase:
-    """One key being bought: its request, and the reservations of its attempts so far."""
+    """One key being bought: its request, open reservations, and what its attempts took so far."""
 
     key: str
     request: Request
     bound: Usage
     tickets: list[Ticket] = field(default_factory=list)
+    attempts: int = 0
+    spent: Usage = Usage()
 
 
 class Caller:
@@ -107,7 +112,8 @@ class Caller:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
         self.largest: dict[str, Usage] = {}
-        self.answered: dict[str, int] = {}
+        self._answers: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self._models = dict(models)
         self._identities: dict[str, ModelIdentity] = {}
         self._journal = journal
@@ -117,7 +123,7 @@ class Caller:
         self._flying: set[str] = set()
         self._landed = threading.Condition()
         for lost in journal.lose_attempts():
-            ledger.charge(lost.role, 1, lost.bound)
+            ledger.lose(lost.role, 1, lost.bound)
 
     def model(self, role: str) -> LanguageModel:
         """Return the model that plays `role`."""
@@ -197,19 +203,26 @@ class Caller:
                 call = None
         if call is None:
             return None
+        outcome = outcome_from_dict(call.outcome)
         if key not in self._used:
             self._used.add(key)
             self.ledger.charge(role, call.attempts, call.usage, call.seconds)
-            self._note_size(role, call.usage, call.attempts)
-        return outcome_from_dict(call.outcome)
+            self._note(role, outcome, call.attempts)
+        return outcome
 
     def _buy(self, role: str, purchases: list[_Purchase], outcomes: dict[str, Outcome], asked: int) -> None:
-        """Buy in rounds: what the budget refused is tried again once others have been settled."""
+        """Buy in rounds, in order: what there is no room for now is offered once others have been settled.
+
+        A model may answer in any order, so it is offered only what the budget can carry: where the budget
+        ends, it ends between two prompts rather than in all of them.
+        """
         pending = purchases
         while pending:
-            refused = self._round(role, pending, outcomes, asked)
-            if len(refused) == len(pending) and not self.ledger.open_reservations:
-                cap = self.ledger.why_blocked(role, refused[0].bound) or "the budget"
+            room = max(1, self.ledger.room_for(role, [purchase.bound for purchase in pending]))
+            refused = self._round(role, pending[:room], outcomes, asked) + pending[room:]
+            stuck = len(refused) == len(pending) and not self.ledger.open_reservations
+            if stuck and (cap := self.ledger.why_blocked(role, refused[0].bound)):
+                self._write_off(role, refused)
                 raise BudgetExhausted("budget", f"the next call could pass {cap}")
             if len(refused) == len(pending):
                 time.sleep(0.01)
@@ -220,7 +233,7 @@ class Caller:
     ) -> list[_Purchase]:
         """Offer all purchases to the model once; return those for which there was no budget."""
         refused: list[_Purchase] = []
-        remote = "://" in self._identity(role).endpoint
+        free = self._identity(role).endpoint in FREE_ENDPOINTS
 
         def admit(index: int) -> bool:
             purchase = purchases[index]
@@ -228,24 +241,28 @@ class Caller:
             if ticket is None:
                 return False
             purchase.tickets.append(ticket)
-            if remote:
+            purchase.attempts += 1
+            if not free:
                 self._journal.put_attempt(purchase.key, role, purchase.bound)
+                self._journal.commit()
             return True
 
-        # In-process answers are free to compute again, so they may share one commit.
-        with nullcontext() if remote else self._journal.batch():
+        # What this machine computes is free to compute again, so it may share one commit.
+        with self._journal.batch() if free else nullcontext(), self._settling(purchases):
             seen = 0
             before = time.monotonic()
             for index, outcome in self._outcomes(role, purchases, admit):
                 seen += 1
                 now = time.monotonic()
                 seconds, before = now - before, now
-                purchase = purchases[index]
+                purchase, outcome = purchases[index], storable(outcome)
                 if isinstance(outcome, Failure) and outcome.reason == "budget":
                     self._settle_failed(purchase, outcome.lost)
                     refused.append(purchase)
                 else:
                     self._record(role, purchase, outcome, seconds)
+                    if not free:
+                        self._journal.commit()
                     outcomes[purchase.key] = outcome
                     self._on_outcome(role, len(outcomes), asked)
             if seen != len(purchases):
@@ -273,45 +290,73 @@ class Caller:
         `seconds` is the wait since the outcome before it, so that a role's seconds add up to wall time
         however many calls were under way together.
         """
-        attempts = len(purchase.tickets)
-        spent = self._settle_failed(purchase, outcome.lost, keep_last=not isinstance(outcome, Failure))
+        self._settle_failed(purchase, outcome.lost, keep_last=not isinstance(outcome, Failure))
         if not isinstance(outcome, Failure):
             if purchase.tickets:
                 self.ledger.settle(purchase.tickets.pop(), outcome.usage, seconds)
-            spent += outcome.usage
-            self._note_size(role, outcome.usage, 1)
+            purchase.spent += outcome.usage
+        self._note(role, outcome, purchase.attempts)
         self._used.add(purchase.key)
         self._journal.put_call(
             purchase.key,
             role,
             request_to_dict(purchase.request),
-            Call(outcome_to_dict(outcome), attempts, spent, seconds),
+            Call(outcome_to_dict(outcome), purchase.attempts, purchase.spent, seconds),
         )
 
-    def _settle_failed(self, purchase: _Purchase, lost: int, *, keep_last: bool = False) -> Usage:
+    def _settle_failed(self, purchase: _Purchase, lost: int, *, keep_last: bool = False) -> None:
         """Settle attempts without an answer: `lost` of them at their bound, the others at no tokens."""
-        spent = Usage()
         while len(purchase.tickets) > keep_last:
             ticket = purchase.tickets.pop(0)
             billed = ticket.bound if lost > 0 else Usage()
             lost -= 1
             self.ledger.settle(ticket, billed)
-            spent += billed
-        return spent
+            purchase.spent += billed
+
+    @contextmanager
+    def _settling(self, purchases: Sequence[_Purchase]) -> Iterator[None]:
+        """Settle at their bound what is still under way when the model raises or the run is stopped."""
+        try:
+            yield
+        finally:
+            for purchase in purchases:
+                while purchase.tickets:
+                    self.ledger.settle(purchase.tickets.pop(), None)
+
+    def _write_off(self, role: str, refused: Sequence[_Purchase]) -> None:
+        """Journal what failed attempts cost whose retry the budget refused."""
+        for purchase in refused:
+            if purchase.attempts:
+                self._journal.write_off(purchase.key, role, purchase.attempts, purchase.spent)
 
     def attempts_per_answer(self, role: str) -> float:
         """Return how many attempts an answer has taken on average; 1 before the first."""
-        answers = self.answered.get(role, 0)
-        return self.ledger.by_role[role].calls / answers if answers else 1.0
+        return max(1.0, self._attempts.get(role, 0) / max(1, self._answers.get(role, 0)))
 
-    def _note_size(self, role: str, usage: Usage, attempts: int) -> None:
-        if attempts:
-            self.answered[role] = self.answered.get(role, 0) + 1
-            seen = self.largest.get(role, Usage())
-            self.largest[role] = Usage(
-                max(seen.prompt_tokens, usage.prompt_tokens),
-                max(seen.completion_tokens, usage.completion_tokens),
-            )
+    def has_answered(self, role: str) -> bool:
+        """Whether a model has answered at all, in this run or in one it reuses."""
+        return role in self.largest
+
+    def _note(self, role: str, outcome: Outcome, attempts: int) -> None:
+        """Remember sizes and attempts, from which the cost of what is to come is estimated."""
+        self._attempts[role] = self._attempts.get(role, 0) + attempts
+        if isinstance(outcome, Failure):
+            return
+        self._answers[role] = self._answers.get(role, 0) + 1
+        seen = self.largest.get(role, Usage())
+        self.largest[role] = Usage(
+            max(seen.prompt_tokens, outcome.usage.prompt_tokens),
+            max(seen.completion_tokens, outcome.usage.completion_tokens),
+        )
+
+
+def storable(outcome: Outcome) -> Outcome:
+    """Replace half characters (lone surrogates), which no database stores, before anybody uses the text."""
+    if isinstance(outcome, Completion):
+        return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
+    if isinstance(outcome, Failure):
+        return replace(outcome, message=outcome.message.encode("utf-8", "replace").decode())
+    return outcome
 
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:

@@ -292,6 +292,15 @@ class Job(Spec):
         default=0, ge=0, description="of everything random"
     )
 
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Job:
+        if self.samples > 1 and self.target.decoding.temperature == 0:
+            raise ValueError(
+                f"samples: {self.samples} replies at temperature 0 are one reply, bought {self.samples} "
+                "times; set target.decoding.temperature"
+            )
+        return self
+
     @property
     def roles(self) -> Mapping[str, ModelSpec]:
         """The models by role; the proposer is the target unless another is named."""

@@ -125,6 +125,14 @@ class Journal:
                 if self._depth == 0:
                     self._db.execute("COMMIT")
 
+    def commit(self) -> None:
+        """Commit now what another thread's batch would hold back."""
+        with self._lock:
+            if self._depth:
+                self._db.execute("COMMIT")
+                self._db.execute("BEGIN")
+                self._begun = time.monotonic()
+
     def get_meta(self, key: str) -> Any:
         """Return a value of the run's own notes, or None."""
         with self._lock:
@@ -189,10 +197,28 @@ class Journal:
 
     def forget_failures(self) -> int:
         """Delete failed calls, so that they are tried again; return how many."""
+        failed = "json_extract(outcome, '$.type') = 'failure'"
         with self.batch():
-            cursor = self._db.execute("DELETE FROM calls WHERE json_extract(outcome, '$.type') = 'failure'")
+            rows = self._db.execute(
+                f"SELECT key, role, attempts, prompt_tokens, completion_tokens FROM calls WHERE {failed}"
+            ).fetchall()
+            for key, role, attempts, prompt_tokens, completion_tokens in rows:
+                self.write_off(key, role, attempts, Usage(prompt_tokens, completion_tokens))
+            self._db.execute(f"DELETE FROM calls WHERE {failed}")
             self._db.execute("DELETE FROM cells WHERE status = 'failed'")
-            return cursor.rowcount
+        return len(rows)
+
+    def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
+        """Keep on the bill what attempts without a lasting outcome cost together."""
+        with self.batch():
+            self._db.execute("DELETE FROM attempts WHERE key = ? AND lost = 0", (key,))
+            for index in range(attempts):
+                share = spent if index == 0 else Usage()
+                self._db.execute(
+                    "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost)"
+                    " VALUES (?, ?, ?, ?, ?, 1)",
+                    (key, role, share.prompt_tokens, share.completion_tokens, time.time()),
+                )
 
     def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
         """Record a candidate; one that is known already keeps its first lineage."""

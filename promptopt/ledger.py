@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .records import Budget, Price, Usage
@@ -83,6 +83,7 @@ class Ledger:
         self._start = clock() - elapsed
         self._lock = threading.Lock()
         self._spent: dict[str, Spent] = {}
+        self._lost: dict[str, Spent] = {}
         self._reserved = Spent()
         self._held = Spent()
 
@@ -93,15 +94,15 @@ class Ledger:
 
     @property
     def by_role(self) -> dict[str, Spent]:
-        """What each role has spent."""
+        """What each role has spent, with what a killed process may have lost."""
         with self._lock:
-            return dict(self._spent)
+            roles = {**self._spent, **self._lost}
+            return {role: self._spent.get(role, Spent()) + self._lost.get(role, Spent()) for role in roles}
 
     @property
     def total(self) -> Spent:
         """What all roles have spent together."""
-        with self._lock:
-            return self._total()
+        return sum(self.by_role.values(), Spent())
 
     @property
     def open_reservations(self) -> int:
@@ -111,7 +112,10 @@ class Ledger:
 
     @property
     def remaining(self) -> Budget:
-        """Caps less what is spent, reserved and held back; None where there is no cap."""
+        """Caps less what is spent, reserved and held back; None where there is no cap.
+
+        Losses are left out here and in `headroom`: a resumed run must be told what the first one was told.
+        """
         with self._lock:
             used = self._total() + self._reserved + self._held
         cap = self.budget
@@ -129,7 +133,9 @@ class Ledger:
 
         Tokens are all counted as prompt tokens.
         """
-        cap, used = self.budget, self.total
+        cap = self.budget
+        with self._lock:
+            used = self._total()
         return Spent(
             calls=cap.calls - used.calls if cap.calls is not None else UNLIMITED,
             prompt_tokens=cap.tokens - used.tokens if cap.tokens is not None else UNLIMITED,
@@ -150,10 +156,20 @@ class Ledger:
         """Reserve one attempt that uses at most `bound`; None when a cap could be passed."""
         need = self._amount(role, 1, bound)
         with self._lock:
-            if self.blocked_by(self._total() + self._reserved + self._held + need):
+            if self.blocked_by(self._total() + self._losses() + self._reserved + self._held + need):
                 return None
             self._reserved += need
         return Ticket(role, bound)
+
+    def room_for(self, role: str, bounds: Sequence[Usage]) -> int:
+        """Return how many of the first of these attempts could be reserved together."""
+        with self._lock:
+            used = self._total() + self._losses() + self._reserved + self._held
+        for count, bound in enumerate(bounds):
+            used += self._amount(role, 1, bound)
+            if self.blocked_by(used):
+                return count
+        return len(bounds)
 
     def settle(self, ticket: Ticket, usage: Usage | None, seconds: float = 0.0) -> None:
         """Turn a reservation into spending: `usage`, or the whole bound when it was never seen."""
@@ -166,6 +182,11 @@ class Ledger:
         """Book spending of an earlier process of this run; it is never refused."""
         with self._lock:
             self._add(role, replace(self._amount(role, calls, usage), seconds=seconds))
+
+    def lose(self, role: str, calls: int, usage: Usage) -> None:
+        """Count attempts of a killed process that may have been billed: they narrow the caps for good."""
+        with self._lock:
+            self._lost[role] = self._lost.get(role, Spent()) + self._amount(role, calls, usage)
 
     def blocked_by(self, used: Spent) -> str:
         """Return which cap `used` (or the clock) would pass, in words; empty when none."""
@@ -183,7 +204,8 @@ class Ledger:
     def why_blocked(self, role: str, bound: Usage) -> str:
         """Return the cap that refuses an attempt bounded by `bound`, in words."""
         with self._lock:
-            return self.blocked_by(self._total() + self._held + self._amount(role, 1, bound))
+            used = self._total() + self._losses() + self._held
+            return self.blocked_by(used + self._amount(role, 1, bound))
 
     def _amount(self, role: str, calls: int, usage: Usage) -> Spent:
         return Spent(calls, usage.prompt_tokens, usage.completion_tokens, self.price(role).usd(usage))
@@ -193,3 +215,6 @@ class Ledger:
 
     def _total(self) -> Spent:
         return sum(self._spent.values(), Spent())
+
+    def _losses(self) -> Spent:
+        return sum(self._lost.values(), Spent())

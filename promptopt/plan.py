@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
-from .contracts.reward import OptionScore, Output
-from .errors import BadInput, ConfigError
+from .contracts.reward import OptionScore, Output, Reward
+from .errors import BadInput, ConfigError, DataError
 from .records import Budget, Example, Usage
 from .setup import Setup
 
@@ -55,7 +55,7 @@ def make_plan(setup: Setup) -> Plan:
     """
     task = setup.task
     search, select, n_test = task.splits.search, task.splits.select, task.splits.n_test
-    _check_rows(setup, (*search, *select))
+    task.splits.check(partial(_check_row, task.reward))
     calls, bound, least = _per_row(setup)
     fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
     final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
@@ -77,16 +77,18 @@ def make_plan(setup: Setup) -> Plan:
     )
 
 
-def _check_rows(setup: Setup, rows: Sequence[Example]) -> None:
-    """Judge an empty output for each row: a row that cannot be judged says so before anything is bought."""
-    reward = setup.task.reward
-    for row in rows:
-        options = tuple(OptionScore(option, -1.0, 1) for option in row.options)
-        try:
-            reward(row, Output(logprob=-1.0, tokens=1, options=options))
-        except Exception as error:  # a reward may choke on an empty output: only bad rows stop the run
-            if isinstance(error, BadInput):
-                raise
+def _check_row(reward: Reward, row: Example) -> None:
+    """Judge an empty output: a row that cannot be judged says so before anything is bought."""
+    if reward.needs == "options" and not row.options:
+        raise DataError(f"row {row.id}", "has no options to score", do="add an options column")
+    if reward.needs == "likelihood" and not row.answers:
+        raise DataError(f"row {row.id}", "has no answer whose likelihood could be scored", do="add one")
+    options = tuple(OptionScore(option, -1.0, 1) for option in row.options)
+    try:
+        reward(row, Output(logprob=-1.0, tokens=1, options=options))
+    except Exception as error:  # a reward may choke on an empty output: only bad rows stop the run
+        if isinstance(error, BadInput):
+            raise
 
 
 def _too_small(key: str, got: object, need: str) -> ConfigError:

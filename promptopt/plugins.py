@@ -63,6 +63,15 @@ def construct(factory: Any, options: dict[str, Any], where: str) -> Any:
     for key in options:
         if key not in known and not takes_any:
             raise PluginError(where, f"unknown option {key!r}", do=did_you_mean(key, known or ["(none)"]))
+    needed = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and name not in options
+    ]
+    if needed:
+        raise PluginError(where, f"needs {', '.join(needed)}", do=f"add `{needed[0]}: …` to its options")
     try:
         return factory(**(_typed(factory, options, where) if dataclasses.is_dataclass(factory) else options))
     except TypeError as error:

@@ -16,8 +16,8 @@ OPENAI = {
     "gpt-4.1-mini": Price(0.40, 1.60),
     "gpt-4.1-nano": Price(0.10, 0.40),
 }
-FREE = frozenset({"embedded", "hf", "python"})
-"""Providers that run in this process and cost nothing."""
+FREE = frozenset({"embedded", "hf"})
+"""Providers whose models this machine computes. A function (`python`) may well call something that costs."""
 
 
 def list_price(provider: str, name: str, *, own_endpoint: bool = False) -> Price | None:

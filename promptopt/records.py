@@ -155,6 +155,11 @@ class Evaluation:
         return len(self.values)
 
     @property
+    def met(self) -> int:
+        """Number of examples asked about, failed ones included."""
+        return len({cell.example for cell in self.cells})
+
+    @property
     def mean(self) -> float:
         """Mean value over the examples; NaN when there are none."""
         return math.fsum(self.values.values()) / self.n if self.n else math.nan

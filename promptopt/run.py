@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from .calls import Caller
@@ -56,8 +57,10 @@ def execute(
     with ExitStack() as stack:
         if folder is not None:
             stack.enter_context(folder.claimed())
+            if not folder.lock_file.exists():
+                folder.write_start(dict(setup.lock))
         journal = stack.enter_context(_opened(folder.journal if folder else ":memory:"))
-        _claim(journal, setup, folder)
+        _claim(journal, setup)
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
@@ -81,19 +84,20 @@ def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
         journal.close()
 
 
-def _claim(journal: Journal, setup: Setup, folder: RunFolder | None) -> None:
+def _claim(journal: Journal, setup: Setup) -> None:
     """Mark a fresh journal as this run's; refuse one that is another's."""
-    known = journal.get_meta("fingerprint")
-    if known is None:
-        if folder is not None:
-            folder.write_start(dict(setup.lock))
-        journal.set_meta("fingerprint", setup.fingerprint)
-    elif known != setup.fingerprint:
-        raise JournalError(
-            journal.path,
-            "was made with another job or other rows",
-            do="start a new run; `--reuse` takes over the answers already bought",
-        )
+    models = {role: asdict(model.identity) for role, model in setup.models.items()}
+    marks = {"fingerprint": (setup.fingerprint, "job or other rows"), "models": (models, "model")}
+    for key, (mine, other) in marks.items():
+        known = journal.get_meta(key)
+        if known is None:
+            journal.set_meta(key, mine)
+        elif known != mine:
+            raise JournalError(
+                journal.path,
+                f"was made with another {other}",
+                do="start a new run; `--reuse` takes over the answers already bought",
+            )
 
 
 class Run:
@@ -114,6 +118,7 @@ class Run:
         self._journal = journal
         self._workdir = workdir
         self._noted = 0.0
+        self._rivals: int | None = None
         elapsed = float(journal.get_meta("elapsed") or 0.0)
         self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed)
         self.caller = Caller(setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick)
@@ -181,22 +186,36 @@ class Run:
         return "finished"
 
     def _choose(self) -> Prompt:
-        """Let the finalists and the seed prompt meet on the select rows; the shorter wins a tie."""
+        """Let the finalists and the seed prompt meet on the select rows; on a tie the seed prompt stays, else
+        the shorter wins.
+        """
         task = self.setup.task
         seed = task.seed_prompt
         self.candidates.add([seed])
-        rivals = [prompt for prompt in self._ranked() if prompt != seed]
-        finalists = [seed, *rivals[: self._affordable_finalists()]]
+        finalists = self._finalists()
         rows = task.splits.select
         self.listen(Stage("select", len(finalists) * len(rows)))
         evaluations = self._evaluate_together(finalists, rows, "select")
         self.candidates.scored("select", "select", evaluations)
         ranked = [
-            (-evaluation.mean, prompt.length, place, prompt)
+            (-evaluation.mean, prompt != seed, prompt.length, place, prompt)
             for place, (prompt, evaluation) in enumerate(zip(finalists, evaluations, strict=True))
             if evaluation.comparable
         ]
-        return min(ranked)[3] if ranked else seed
+        return min(ranked, key=lambda entry: entry[:-1])[-1] if ranked else seed
+
+    def _finalists(self) -> list[Prompt]:
+        """Return the seed prompt and the best of the others, as decided once in the life of the run."""
+        seed = self.setup.task.seed_prompt
+        decided = self._journal.get_meta("finalists")
+        if decided is None:
+            rivals = [prompt for prompt in self._ranked() if prompt != seed]
+            chosen = [seed, *rivals[: self._affordable_finalists()]]
+            self._journal.set_meta("finalists", [prompt.id for prompt in chosen])
+            return chosen
+        known = {prompt.id: prompt for prompt in map(Prompt.from_dict, self._journal.prompts())}
+        self.candidates.add([known[prompt] for prompt in decided])
+        return [known[prompt] for prompt in decided]
 
     def _prove(self, best: Prompt, stopped: Stopped, folder: RunFolder | None) -> Study:
         """Open the test rows, for the winner and the seed prompt alone."""
@@ -251,7 +270,7 @@ class Run:
             evaluation = candidate.search or candidate.signal
             if evaluation is not None and evaluation.comparable:
                 ranked.append(
-                    (candidate.search is None, -evaluation.n, -evaluation.mean, place, record.prompt)
+                    (candidate.search is None, -evaluation.met, -evaluation.mean, place, record.prompt)
                 )
         return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
 
@@ -270,13 +289,19 @@ class Run:
     # --- budget --------------------------------------------------------------------------------------
 
     def _hold_back(self) -> None:
-        """Set aside what choosing and proving will cost, for as many finalists as leave half to search."""
-        whole = self.ledger.headroom()
-        for finalists in range(self.setup.finalists, 0, -1):
-            amount = self._final_cost(finalists)
-            if finalists == 1 or _fits(amount, whole, 0.5):
-                self.ledger.hold(amount)
-                return
+        """Set aside what choosing and proving will cost.
+
+        For how many finalists is decided once, when the baseline has shown what a call costs: as many as
+        leave half of the budget to search.
+        """
+        rivals = self._rivals
+        if rivals is None:
+            left = self.ledger.headroom()
+            counts = range(self.setup.finalists, 0, -1)
+            rivals = next((n for n in counts if _fits(self._final_cost(n), left, 0.5)), 1)
+            if self.caller.has_answered("target"):
+                self._rivals = rivals
+        self.ledger.hold(self._final_cost(rivals))
 
     def _affordable_finalists(self) -> int:
         """Return how many finalists the rest of the budget can choose among and prove."""
@@ -296,7 +321,7 @@ class Run:
         largest = self.caller.largest.get("target", Usage())
         usd = self.ledger.price("target").usd(largest)
         spent = self.ledger.by_role.get("target", Spent())
-        pace = self.ledger.elapsed / spent.calls if spent.calls else 0.0
+        pace = spent.seconds / spent.calls if spent.calls else 0.0
         return Spent(
             calls, calls * largest.prompt_tokens, calls * largest.completion_tokens, calls * usd, calls * pace
         )

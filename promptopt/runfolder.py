@@ -64,7 +64,7 @@ class RunFolder:
             DataError: there is no run.
         """
         folder = cls(Path(path).resolve())
-        if not folder.journal.exists():
+        if not folder.journal.exists() and not folder.lock_file.exists():
             raise DataError(str(path), "is not a run's folder", do="name one that `promptopt ls` shows")
         return folder
 

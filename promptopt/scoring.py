@@ -194,6 +194,8 @@ class Scorer:
                     running[place] = (run, run.send(texts))
                 except StopIteration as done:
                     outputs[place] = Output(text=done.value)
+                except Exception as error:  # a reward's `extract` is user code
+                    outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return outputs
 
     def _request(self, ask: Ask) -> GenerateRequest:

@@ -107,7 +107,7 @@ class RunSession:
         self._before_scoring = before_scoring
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
-        self._row_ids = {example.id for example in task.rows}
+        self._row_of = {example.id: example for example in task.rows}
 
     @property
     def remaining(self) -> Budget:
@@ -197,7 +197,7 @@ class RunSession:
             return self.task.rows
         if isinstance(rows, int):
             return self.task.rows[:rows]
-        if foreign := [example.id for example in rows if example.id not in self._row_ids]:
+        if foreign := [example.id for example in rows if self._row_of.get(example.id) != example]:
             raise SealedSplit("session.score", "a searcher scores on search rows only", got=foreign[0])
         return rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -84,6 +84,11 @@ class Splits:
         self.n_test = len(self._test)
         self.unused = unused
         self.fingerprint = digest([_contents(rows) for rows in (self.search, self.select, self._test)])
+
+    def check(self, check: Callable[[Example], None]) -> None:
+        """Let `check` look at every row and raise; what it may see of test rows it must not keep."""
+        for row in (*self.search, *self.select, *(self._test or ())):
+            check(row)
 
     def open_test(self, purpose: str) -> tuple[Example, ...]:
         """Return the test rows, once.

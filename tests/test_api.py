@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_in_its_folder(tmp_path):
     model = FakeModel(target_reply)
     study = po.optimize(target=model, **{**job, "folder": folder})
     assert study.folder == folder
-    assert len(model.requests) == study.spent["target"].calls - 29
+    assert len(model.requests) == study.spent["target"].calls - 29 - 1  # one was under way
     with pytest.raises(ConfigError, match="started from Python"):
         po.resume(folder)
     with pytest.raises(JournalError, match="another job"):

@@ -18,7 +18,6 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="promptopt",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A terminal that cannot show a letter gets an escape for it; it must not stop a run.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = app(args=None if argv is None else list(argv), prog_name="promptopt", standalone_mode=False)
+        given = list(sys.argv[1:] if argv is None else argv)
+        code = app(args=given or ["--help"], prog_name="promptopt", standalone_mode=False)
     except PromptOptError as error:
         return _fail(str(error), error.exit_code)
     except TyperException as error:

@@ -102,6 +102,9 @@ def print_plan(job: Job, planned: Plan) -> None:
     caps += [f"{tokens_text(cap.tokens)} tokens"] if cap.tokens is not None else []
     caps += [usd_text(cap.usd)] if cap.usd is not None else []
     caps += [f"{cap.minutes:g} minutes"] if cap.minutes is not None else []
+    if planned.search_calls == 0:
+        enough = planned.baseline_calls + planned.final_calls
+        lines["note"] = f"no calls are left to search with; give budget.calls well over {count(enough)}"
     lines["ceiling"] = (
         ", ".join(caps) if caps else "none: the search ends by itself; set `budget` for a hard cap"
     )
@@ -118,7 +121,8 @@ def print_study(study: Study, place: Path) -> None:
     if study.best == study.seed_prompt:
         print("best prompt: yours")
     else:
-        print(f"best prompt ({study.best.origin}):")
+        proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
+        print(f"{proven} ({study.best.origin}):")
         print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
         if study.best.demonstrations:
             print(f"  with {len(study.best.demonstrations)} demonstrations")

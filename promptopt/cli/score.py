@@ -57,8 +57,8 @@ def score(
         box=None, pad_edge=False, title=f"{job.reward.name} on {split.value} rows", title_justify="left"
     )
     table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name in ("mean", "interval", "n", "failed", "unparsed"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name, width in {"mean": 5, "interval": 9, "n": 4, "failed": 6, "unparsed": 8}.items():
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for scored, evaluation in results:
         values = list(evaluation.values.values())
         table.add_row(

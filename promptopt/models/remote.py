@@ -35,7 +35,8 @@ from ._retry import Patience
 from ._wire import Dialect
 
 DEFAULT_URL = "https://api.openai.com/v1"
-OURS = ("model", "messages", "prompt", "suffix", "n", "best_of", "stream", "echo", "logprobs")
+LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens", "min_tokens")
+OURS = ("model", "messages", "prompt", "suffix", "n", "best_of", "stream", "echo", "logprobs", *LIMITS)
 
 
 @dataclass
@@ -113,7 +114,8 @@ class RemoteModel:
         """Where and which; whatever else changes the answers is in the revision."""
         extra = digest(self.extra_body) if self.extra_body else ""
         api = "" if self.api == "chat" else self.api
-        return ModelIdentity(self._url(), self.name, "+".join(filter(None, (api, extra))))
+        seedless = "" if self.seed_parameter else "seedless"
+        return ModelIdentity(self._url(), self.name, "+".join(filter(None, (api, extra, seedless))))
 
     @property
     def capabilities(self) -> Capabilities:
