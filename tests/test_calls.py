@@ -243,3 +243,75 @@ outcomes = (
 @given(outcomes)
 def test_outcomes_survive_the_journal(outcome):
     assert outcome_from_dict(outcome_to_dict(outcome)) == outcome
+
+
+class Flaky(FakeModel):
+    """Fail the first attempts of each request, asking for another."""
+
+    def __init__(self, failures):
+        super().__init__(echo, identity=HERE)
+        self.failures = failures
+        self.sent = 0
+
+    def generate(self, requests, admit=lambda _: True):
+        for index, request in enumerate(requests):
+            while admit(index):
+                self.sent += 1
+                if self.sent > self.failures:
+                    yield index, Completion(echo(request), usage=Usage(1, 1))
+                    break
+            else:
+                yield index, Failure("budget")
+
+
+def test_attempts_of_a_refused_round_stay_on_the_bill(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    model = Flaky(failures=5)
+    asked = [ask_for(text) for text in "abc"]
+    caller, ledger, journal = make(model, Budget(tokens=2 * worst_case(asked[0]).tokens + 20), Journal(path))
+    caller.ask("target", asked)
+    assert ledger.total.calls == model.sent == 8
+    journal.close()
+    caller, again, journal = make(model, journal=Journal(path))
+    caller.ask("target", asked)
+    assert again.total.calls == model.sent == 8
+    journal.close()
+
+
+def test_a_model_that_raises_leaves_no_reservation_behind():
+    class Raising(FakeModel):
+        def generate(self, requests, admit=lambda _: True):
+            if admit(0):
+                raise ConfigError("model", "broken")
+            yield 0, Failure("budget")
+
+    caller, ledger, journal = make(Raising(echo), Budget(calls=1))
+    with pytest.raises(ConfigError):
+        caller.ask("target", [ask_for("a")])
+    assert ledger.open_reservations == 0
+    with pytest.raises(BudgetExhausted):
+        caller.ask("target", [ask_for("b")])
+    journal.close()
+
+
+def test_half_a_character_in_a_reply_is_replaced_before_it_is_used():
+    caller, _, journal = make(FakeModel(lambda _: "ok \ud83d"))
+    (first,) = caller.ask("target", [ask_for("a")])
+    assert first.text == "ok ?"
+    assert caller.ask("target", [ask_for("a")]) == [first]
+    journal.close()
+
+
+def test_forgotten_failures_stay_on_the_bill(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    model = FakeModel(lambda _: Failure("server", "down"), identity=HERE)
+    caller, _, journal = make(model, journal=Journal(path))
+    caller.ask("target", [ask_for(text) for text in "abcd"])
+    journal.forget_failures()
+    journal.close()
+    caller, ledger, journal = make(FakeModel(echo, identity=HERE), Budget(calls=5), Journal(path))
+    caller.ask("target", [ask_for("a")])
+    with pytest.raises(BudgetExhausted):
+        caller.ask("target", [ask_for("b")])
+    assert ledger.total.calls == 5
+    journal.close()

@@ -291,3 +291,70 @@ def test_notices_name_what_failed():
     }
     execute(make_setup(models=models), listen=heard.append)
     assert any(isinstance(e, Notice) and "proposals failed" in e.text for e in heard)
+
+
+class Named:
+    """Score the instructions given."""
+
+    def __init__(self, *texts):
+        self.texts = texts
+
+    def search(self, session):
+        seed = session.task.seed_prompt
+        session.score([seed.child(instruction=text, origin="x") for text in self.texts])
+
+
+def test_one_failed_cell_does_not_push_a_good_prompt_behind_bad_ones():
+    def reply(request):
+        bad = "capitals" in user_text(request) and read_input(user_text(request)) == failing
+        return Failure("server", "HTTP 503") if bad else target_reply(request)
+
+    setup = make_setup(searcher=Named("b1", "b2", "b3", "b4", "capitals", "b5"), finalists=1)
+    failing = setup.task.splits.search[0].inputs["input"]
+    study = execute(replace(setup, models={**setup.models, "target": fake(reply)}))
+    assert study.best.instruction == "capitals"
+    assert study.candidate(study.best).search.failed == 1
+
+
+def test_the_finalists_are_decided_once_in_the_life_of_a_run(tmp_path):
+    def cut_in_the_proof(request):
+        if read_input(user_text(request)) in tested and "capitals" in user_text(request):
+            raise Cut
+        return target_reply(request)
+
+    texts = ("Say a.", "Say b.", "Say c.", "Use capitals.")
+    budget = Budget(calls=260)
+    whole = execute(make_setup(searcher=Named(*texts), budget=budget))
+    tested = {e.inputs["input"] for e in make_setup().task.splits.open_test("to cut there")}
+    folder = RunFolder(tmp_path / "run")
+    models = {"target": fake(cut_in_the_proof, "target"), "proposer": fake(proposer_reply, "proposer")}
+    with pytest.raises(Cut):
+        execute(make_setup(searcher=Named(*texts), budget=budget, models=models), folder)
+    resumed = execute(make_setup(searcher=Named(*texts), budget=budget), folder)
+    assert resumed.best == whole.best
+    assert [c.prompt for c in resumed.candidates if c.select] == [
+        c.prompt for c in whole.candidates if c.select
+    ]
+
+
+def test_another_model_cannot_go_on_with_a_run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    execute(make_setup(), folder)
+    models = {"target": fake(target_reply, "another"), "proposer": fake(proposer_reply, "proposer")}
+    with pytest.raises(JournalError, match="another model"):
+        execute(make_setup(models=models), folder)
+
+
+def test_a_row_altered_by_a_searcher_is_a_foreign_row():
+    class Altering:
+        def search(self, session):
+            row = session.task.rows[0]
+            session.score([session.task.seed_prompt], [replace(row, answers=("anything",))])
+
+    with pytest.raises(SealedSplit):
+        execute(make_setup(searcher=Altering()))
+
+
+def test_the_seed_prompt_stays_on_a_tie():
+    study = execute(make_setup(prompt=Prompt("Write it all in capitals."), searcher=Named("capitals")))
+    assert study.best == study.seed_prompt

@@ -173,3 +173,14 @@ def test_what_cannot_work_is_an_error_with_a_cure(journal):
 def test_the_toy_setup_has_its_splits_apart():
     splits = make_setup().task.splits
     assert (len(splits.search), len(splits.select), splits.n_test) == (20, 15, 25)
+
+
+def test_a_reward_that_cannot_read_a_reply_fails_the_cell_not_the_run(journal):
+    class Unreadable(Exact):
+        def extract(self, text):
+            raise ValueError("boom")
+
+    made, _ = scorer(journal, fake(target_reply), Unreadable())
+    (evaluation,) = made.evaluate([Prompt("x", program=SelfConsistency(n=2))], EXAMPLES, "r", "search")
+    assert evaluation.failed == 12
+    assert "boom" in evaluation.cells[0].reason
