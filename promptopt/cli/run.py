@@ -96,6 +96,8 @@ def print_plan(job: Job, planned: Plan) -> None:
         "calls": f"{count(planned.baseline_calls)} for your prompt, at most {count(planned.final_calls)} "
         "to choose and prove",
     }
+    if planned.final_usd > 0:
+        lines["calls"] += f" (at worst {usd_text(planned.final_usd)})"
     if planned.search_calls is not None:
         lines["calls"] += f", {count(planned.search_calls)} left to search"
     caps = [f"{count(cap.calls)} calls"] if cap.calls is not None else []
