@@ -190,6 +190,10 @@ class DecodingSpec(Spec):
     stop: Texts = Field(default=(), description="texts that end a reply")
 
 
+DEFAULT_MODELS = {"embedded": "embedded/small"}
+"""What a provider's name alone stands for."""
+
+
 class ModelSpec(Spec):
     """A model in one of its roles; keys not named here are options of the model plug-in."""
 
@@ -200,6 +204,11 @@ class ModelSpec(Spec):
         default=None, description="US dollars per million tokens; needed for budget.usd"
     )
     decoding: DecodingSpec = Field(default=DecodingSpec(), description="how replies are decoded")
+
+    @field_validator("model")
+    @classmethod
+    def _default(cls, model: str) -> str:
+        return DEFAULT_MODELS.get(model, model)
 
     @model_validator(mode="after")
     def _has_provider(self) -> ModelSpec:

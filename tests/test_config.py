@@ -9,7 +9,7 @@ import pytest
 from promptopt import strict_yaml
 from promptopt.config import job_from_dict, json_schema, load_job
 from promptopt.errors import BadInput, ConfigError
-from promptopt.job import Job
+from promptopt.job import DEFAULT_MODELS, Job
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Example, FrozenMap, Price
@@ -259,6 +259,11 @@ def test_the_mistakes_of_plain_data_are_named_too() -> None:
 def test_a_folder_stands_for_the_job_file_in_it(tmp_path: Path) -> None:
     write(tmp_path, MINIMAL)
     assert load_job(tmp_path) == load_job(tmp_path / "promptopt.yaml")
+
+
+def test_embedded_alone_is_the_best_default(tmp_path: Path) -> None:
+    found = job(tmp_path, MINIMAL.replace("embedded/small", "embedded"))
+    assert found.target.model == DEFAULT_MODELS["embedded"] == "embedded/small"
 
 
 def test_a_model_folder_beside_the_job_file_is_found(tmp_path: Path) -> None:

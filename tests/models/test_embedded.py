@@ -7,6 +7,7 @@ import torch
 from promptopt import plugins
 from promptopt.contracts.model import Decoding, GenerateRequest, LikelihoodRequest
 from promptopt.errors import ConfigError, PluginError
+from promptopt.job import DEFAULT_MODELS
 from promptopt.models.embedded import EmbeddedModel, sizes
 from promptopt.records import Message
 from promptopt.testing.model import check_model
@@ -63,6 +64,10 @@ def test_it_is_built_by_name_with_the_options_of_a_local_model():
     assert built.identity == EmbeddedModel().identity
     assert (built.identity.endpoint, built.identity.model) == ("embedded", "small")
     assert ask(built, "Input: cat\nOutput:") == ask(EmbeddedModel(), "Input: cat\nOutput:")
+
+
+def test_the_provider_alone_is_the_default_size():
+    assert DEFAULT_MODELS["embedded"] == f"embedded/{EmbeddedModel().name}"
 
 
 def test_it_leaves_the_threads_of_others_alone(model):

@@ -1,0 +1,173 @@
+"""Training documents: one tree at a time, drawn from the mixture of what the model is to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from .contracts import Family, Row, Segment, Tree, Wording
+from .families import FAMILIES
+from .layout import ASSISTANT, END, READ, USER, WRITE, Layout
+from .proposing import instruction_tree
+from .wordings import partial, precise, stepwise, taught, vague
+
+WEIGHTS = {
+    "first_word_letter": 0.8, "second_word_letter": 0.9, "last_letter": 0.9, "letters_list": 1.1,
+    "uppercase": 1.2, "reverse_word": 1.5, "word_length": 1.3, "singular_to_plural": 1.6, "past_tense":
+    1.3, "antonyms": 1.2, "synonyms": 1.0, "category": 0.9, "country_capital": 0.7, "english_to_german":
+    1.3, "german_to_english": 1.0, "opposite_gender": 0.8, "comparative": 0.8, "larger_animal": 1.2,
+    "sum": 1.8, "diff": 1.6, "max": 1.1, "min": 1.1, "num_to_verbal": 1.1, "words_to_num": 0.9,
+    "next_num": 1.0, "even_odd": 0.8, "sum_three": 1.5, "active_to_passive": 0.8, "negation": 0.8,
+    "first_word": 0.7, "last_word": 0.9, "count_words": 1.1, "sentiment": 2.6, "topic": 1.6,
+    "sentence_type": 0.7, "orthography_starts_with": 1.1, "extract_number": 0.7, "extract_name": 0.7,
+    "taxonomy_animal": 1.2, "first_item": 0.6, "last_item": 0.7, "sort": 1.6, "last_letters": 1.2,
+}  # fmt: skip
+"""How often a family is drawn, by how hard it is to learn."""
+
+LONG = frozenset(
+    {"sentence", "review", "request", "list", "marked sentence", "sentence with a number", "pair"}
+)
+STEPS = tuple(name for name, family in FAMILIES.items() if family.steps)
+INVENTED = (
+    "positive negative", "A B", "yes no", "X Y", "red blue", "0 1", "one two", "cat dog", "up down",
+    "good bad", "left right", "true false", "foo bar", "high low",
+)  # fmt: skip
+
+
+def tree(rng: Random) -> Tree:
+    """Draw a document: half of them instructions, the others demonstrations, steps and meta-prompts."""
+    kinds: tuple[Callable[[Random], Tree], ...] = (instructed, demonstrated, reasoned, proposed)
+    return rng.choices(kinds, (52, 19, 8, 21))[0](rng)
+
+
+def proposed(rng: Random) -> Tree:
+    """A meta-prompt and the instructions that answer it."""
+    return instruction_tree(rng, family)
+
+
+def family(rng: Random) -> Family:
+    """Draw a family by its weight."""
+    return FAMILIES[rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]]
+
+
+def instructed(rng: Random) -> Tree:
+    """An instruction and several inputs, each with the answer that the instruction earns."""
+    its = family(rng)
+    wording = _wording(its, rng)
+    layout = Layout.draw(rng)
+    count = 4 if its.kind in LONG else 6
+    rows = [its.draw(rng, "train") for _ in range(count)]
+    answers = [taught(its.name, wording, row) for row in rows]
+    trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
+    return Tree(
+        ((trunk, READ),),
+        tuple(_answered(layout.given(text), answer) for (text, _), answer in zip(rows, answers, strict=True)),
+    )
+
+
+def _wording(its: Family, rng: Random) -> Wording:
+    choice = rng.random()
+    if choice < 0.66:
+        return precise(its.name, rng)
+    if choice < 0.9:
+        return partial(its.name, rng)
+    if choice < 0.94:
+        return Wording(vague(rng), "vague", 0.0)
+    if choice < 0.97:
+        return Wording("", "none", 0.0)
+    return _unfit(its, rng)
+
+
+def _unfit(its: Family, rng: Random) -> Wording:
+    """An instruction for other inputs; of the same kind it would simply be followed."""
+    while True:
+        other = rng.choice(list(FAMILIES.values()))
+        sample = its.draw(rng, "train")[0]
+        if other.kind != its.kind and other.solve(sample) is None:
+            return Wording(precise(other.name, rng).text, "misleading", 0.0)
+
+
+def demonstrated(rng: Random) -> Tree:
+    """Demonstrations, at times under an instruction or with labels of their own, and two more inputs."""
+    its = family(rng)
+    layout = Layout.draw(rng)
+    draw = _relabelled(its, rng) if its.labels and rng.random() < 0.6 else lambda: its.draw(rng, "train")
+    most = 5 if its.kind in LONG and not its.labels else 8
+    rows = [draw() for _ in range(rng.choice((1, 2, 3, 4, 5, most, most)))]
+    choice = rng.random()
+    wording = precise(its.name, rng) if choice < 0.15 else partial(its.name, rng) if choice < 0.22 else None
+    segments: list[Segment] = [(f"{USER}{layout.head(wording.text if wording else '')}", READ)]
+    for index, (text, answer) in enumerate(rows):
+        segments.append((layout.before + layout.shown(text), READ))
+        segments.append((f"{layout.joint}{answer}\n\n", WRITE if index else 3 * READ))
+    branches = []
+    for text, answer in (draw(), draw()):
+        branches.append(_answered(layout.before + layout.given(text), answer))
+    return Tree(tuple(segments), tuple(branches))
+
+
+def _relabelled(its: Family, rng: Random) -> Callable[[], Row]:
+    """Rename the labels, so that only the demonstrations tell them: swapped among each other, or invented."""
+    labels = rng.sample(its.labels, min(len(its.labels), rng.choice((2, 2, 3))))
+    if len(labels) == 2 and rng.random() < 0.6:
+        names = rng.choice(INVENTED).split()
+        rng.shuffle(names)
+    else:
+        names = labels[1:] + labels[:1]
+    renamed = dict(zip(labels, names, strict=True))
+
+    def draw() -> Row:
+        label = rng.choice(labels)
+        while True:
+            text, answer = its.draw(rng, "train")
+            if answer == label and len(text) <= 70:
+                return text, renamed[answer]
+
+    return draw
+
+
+def reasoned(rng: Random) -> Tree:
+    """A call for steps: worked answers where there are steps to take, in one call or in two."""
+    if rng.random() < 0.12:
+        its = family(rng)
+        if its.steps is None:
+            return _without_steps(its, rng)
+    its = FAMILIES[rng.choice(STEPS)]
+    assert its.steps
+    rows = [its.draw(rng, "train") for _ in range(4)]
+    layout = Layout.draw(rng)
+    if rng.random() < 0.5:
+        wording = stepwise(its.name, rng)
+        trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
+        return Tree(
+            ((trunk, READ),), tuple(_answered(layout.given(text), its.steps(text)) for text, _ in rows)
+        )
+    wording = precise(its.name, rng)
+    trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
+    asks = [
+        (f"{layout.given(text)}\n\nLet's think step by step.", its.steps(text), answer)
+        for text, answer in rows
+    ]
+    return Tree(((trunk, READ),), tuple(_concluded(*ask) for ask in asks))
+
+
+def _without_steps(its: Family, rng: Random) -> Tree:
+    wording, layout = precise(its.name, rng), Layout.draw(rng)
+    asks = [
+        (f"{layout.given(text)}\n\nLet's think step by step.", f"The answer is {answer}.", answer)
+        for text, answer in (its.draw(rng, "train") for _ in range(3))
+    ]
+    return Tree(
+        ((f"{USER}{layout.head(wording.text)}{layout.before}", READ),),
+        tuple(_concluded(*ask) for ask in asks),
+    )
+
+
+def _answered(read: str, answer: str) -> tuple[Segment, ...]:
+    return (read, READ), (ASSISTANT, 0.0), (f"{answer}{END}", WRITE)
+
+
+def _concluded(read: str, steps: str, answer: str) -> tuple[Segment, ...]:
+    """The two calls of zero-shot chain of thought (Kojima et al. 2022)."""
+    again: Segment = (f"{USER}Therefore, the answer is", READ)
+    return (*_answered(read, steps), again, (ASSISTANT, 0.0), (f"{answer}{END}", WRITE))

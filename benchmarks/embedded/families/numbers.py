@@ -1,0 +1,111 @@
+"""Families over numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from random import Random
+
+from ..contracts import Family
+from ._draw import Solve, rule
+
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+def number_name(n: int) -> str:
+    """Write a number below 10,000 in words, as the public rows do: two thousand, one hundred and five."""
+    if n < 20:
+        return ONES[n]
+    if n < 100:
+        return TENS[n // 10] + (f"-{ONES[n % 10]}" if n % 10 else "")
+    if n < 1000:
+        return f"{ONES[n // 100]} hundred" + (f" and {number_name(n % 100)}" if n % 100 else "")
+    rest = n % 1000
+    joint = "" if not rest else " and " if rest < 100 else ", "
+    return f"{ONES[n // 1000]} thousand{joint}{number_name(rest) if rest else ''}"
+
+
+@cache
+def _values() -> dict[str, int]:
+    return {number_name(n): n for n in range(10_000)}
+
+
+def _number(rng: Random) -> str:
+    return str(rng.randrange(rng.choice((100, 100, 100, 1000, 10_000))))
+
+
+def _small(rng: Random) -> str:
+    return str(rng.randrange(rng.choice((100, 1000))))
+
+
+def _name(rng: Random) -> str:
+    return number_name(rng.randrange(rng.choice((100, 100, 1000))))
+
+
+def _two(rng: Random) -> str:
+    return f"{rng.randrange(100)} {rng.randrange(100)}"
+
+
+def _falling(rng: Random) -> str:
+    a, b = sorted((rng.randrange(100), rng.randrange(100)))
+    return f"{b} {a}"
+
+
+def _three(rng: Random) -> str:
+    return " ".join(str(rng.randrange(1, 34)) for _ in range(3))
+
+
+def _of(function: Callable[[list[int]], int]) -> Solve:
+    def solve(text: str) -> str | None:
+        parts = text.split()
+        if len(parts) < 2 or not all(map(str.isdigit, parts)):
+            return None
+        return str(function([int(part) for part in parts]))
+
+    return solve
+
+
+def _single(function: Callable[[int], str]) -> Solve:
+    return lambda text: function(int(text)) if text.isdigit() else None
+
+
+def _added(text: str) -> str:
+    a, b, c = map(int, text.split())
+    return f"{a} + {b} = {a + b}. {a + b} + {c} = {a + b + c}. The answer is {a + b + c}."
+
+
+NUMBERS: tuple[Family, ...] = (
+    rule("sum", "numbers", _two, _of(lambda n: n[0] + n[1])),
+    rule("diff", "numbers", _falling, _of(lambda n: n[0] - n[1])),
+    rule("max", "numbers", _two, _of(max)),
+    rule("min", "numbers", _two, _of(min)),
+    rule("num_to_verbal", "number", _number, _single(lambda n: number_name(n % 10_000))),
+    rule(
+        "words_to_num", "number name", _name, lambda text: str(_values()[text]) if text in _values() else None
+    ),
+    rule("next_num", "number", _small, _single(lambda n: str(n + 1))),
+    rule("even_odd", "number", _small, _single(lambda n: ("even", "odd")[n % 2]), labels=("even", "odd")),
+    rule("sum_three", "three numbers", _three, _of(sum), steps=_added),
+)
