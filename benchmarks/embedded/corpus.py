@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+GRAM = 8
+"""Words in a row that count as copied."""
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("PROMPTOPT_DATA", HERE.parents[2] / "shared"))
 
@@ -55,6 +57,19 @@ def public_rows(name: str, split: str) -> tuple[tuple[str, tuple[str, ...]], ...
                 outputs = row["output"]
                 rows.append((row["input"], tuple(outputs if isinstance(outputs, list) else [outputs])))
     return tuple(rows)
+
+
+def grams(text: str) -> set[tuple[str, ...]]:
+    """Return the word n-grams of a text."""
+    words = re.findall("[a-z0-9]+", text.lower())
+    return {tuple(words[start : start + GRAM]) for start in range(len(words) - GRAM + 1)}
+
+
+@cache
+def training_rows(name: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the training rows of a public set, less those that share an n-gram with a test row."""
+    kept = {gram for text, _ in public_rows(name, "test") for gram in grams(text)}
+    return tuple(row for row in public_rows(name, "train") if not grams(row[0]) & kept)
 
 
 @cache

@@ -14,8 +14,9 @@ from promptopt.programs import ChainOfThought
 
 from .asking import WORKED, Cell, Expected, cells, is_right, layout, read_answer
 from .case import Case, distinct
+from .improvement import improvement
 from .metrics import softmax
-from .proposals import ape, improvement
+from .proposals import ape
 from .results import (
     RESULTS,
     Calibration,

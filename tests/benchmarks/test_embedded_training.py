@@ -30,7 +30,7 @@ TREE = Tree(
 
 def toy_tree(rng: Random) -> Tree:
     """Draw letters to repeat; one document in ten needs a wide row."""
-    letters = [rng.choice("abcdef") for _ in range(150 if rng.random() < 0.1 else rng.randint(3, 20))]
+    letters = [rng.choice("abcdef") for _ in range(60 if rng.random() < 0.1 else rng.randint(3, 20))]
     answer = ((f" {' '.join(letters)}<|end|>", 1.0),)
     return Tree(((f"<|user|>repeat{' '.join(letters)}<|assistant|>", 0.1),), (answer, answer))
 
@@ -74,7 +74,7 @@ def test_the_forms_of_a_word_start_close_to_each_other(tokenizer: PreTrainedToke
     model = build(SIZES["tiny"], len(tokenizer))
     relate_word_forms(model, tokenizer.get_vocab())
     embeddings, number = model.get_input_embeddings().weight, tokenizer.get_vocab()
-    shift = embeddings[number["Ġword"]] - embeddings[number["word"]]
+    shift = embeddings[number["Ġfind"]] - embeddings[number["find"]]
     assert torch.allclose(shift, embeddings[number["Ġletter"]] - embeddings[number["letter"]], atol=1e-6)
     assert shift.norm() > 0.05
 
@@ -122,17 +122,17 @@ def test_packing_uses_each_document_at_most_once_and_starts_with_the_oldest() ->
 
 def test_no_document_is_lost_however_long(tokenizer: PreTrainedTokenizerFast) -> None:
     stream = Stream(toy_tree, tokenizer, seed=3, rank=0)
-    parts = [part for _ in range(12) for part in stream.batch(2, 512)]
+    parts = [part for _ in range(40) for part in stream.batch(2, 512)]
     drawn, *waiting = stream.state()
     sizes = [len(encode(toy_tree(Random(f"3 0 {n}")), tokenizer, Random(0)).ids) for n in range(drawn)]
     assert sum(part.filled for part in parts) == sum(sizes) - sum(sizes[n] for n in waiting)
     assert {part.ids.shape for part in parts} == {(2, WIDTHS[0]), (1, WIDTHS[1])}
-    assert max(waiting, default=0) - min(waiting, default=0) < 80
+    assert min(waiting) > drawn / 2 > 150
 
 
 def test_a_document_too_long_for_any_row_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     stream = Stream(lambda rng: Tree((("a " * 600, 1.0),)), tokenizer, seed=0, rank=0)
-    with pytest.raises(ValueError, match="has 1200 tokens, 512 fit: a a"):
+    with pytest.raises(ValueError, match="has 1200 tokens, at most 512 fit: a a"):
         stream.batch(1, 512)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 
 from ..contracts import Family, Row
-from ..corpus import lexicon, public_rows, split_of
+from ..corpus import lexicon, public_rows, split_of, training_rows
 from ._draw import rule
 
 AUXILIARIES = ("can", "will", "should", "could", "must")
@@ -197,7 +197,7 @@ def _passive(text: str) -> str | None:
 @cache
 def reviews(split: str) -> tuple[Row, ...]:
     """Return real review phrases. Those for testing are the public test rows and rows set apart here."""
-    rows = [(t, o[0]) for t, o in public_rows("instruction_induction/sentiment", "train")]
+    rows = [(t, o[0]) for t, o in training_rows("instruction_induction/sentiment")]
     kept = [row for row in rows if split_of(row[0]) == split and (split != "train" or len(row[0]) <= 110)]
     if split == "test":
         kept += [(t, o[0]) for t, o in public_rows("instruction_induction/sentiment", "test")]
@@ -235,7 +235,8 @@ def _draw_review(rng: Random, split: str) -> Row:
 def requests(split: str) -> tuple[Row, ...]:
     """Return real requests to an assistant, labelled with the topic of their intent."""
     topics = {intent: topic for topic, intents in lexicon()["clinc_topics"].items() for intent in intents}
-    rows = public_rows("classification/clinc150", split)
+    name = "classification/clinc150"
+    rows = training_rows(name) if split == "train" else public_rows(name, split)
     return tuple((text, topics[outs[0]]) for text, outs in rows if outs[0] in topics and len(text) <= 90)
 
 
