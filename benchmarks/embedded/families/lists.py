@@ -26,7 +26,7 @@ def _list(rng: Random) -> str:
 
 
 def _short(rng: Random) -> str:
-    return ", ".join(rng.sample(items(), rng.randint(2, 4)))
+    return ", ".join(rng.sample(items(), rng.randint(2, 3)))
 
 
 def _mixed(rng: Random) -> str:

@@ -57,24 +57,25 @@ def _number(rng: Random) -> str:
 
 
 def _small(rng: Random) -> str:
-    return str(rng.randrange(rng.choice((100, 1000))))
+    return str(rng.randrange(rng.choice((100, 1000, 10_000))))
 
 
 def _name(rng: Random) -> str:
-    return number_name(rng.randrange(rng.choice((100, 100, 1000))))
+    return number_name(rng.randrange(rng.choice((100, 1000, 10_000))))
 
 
 def _two(rng: Random) -> str:
-    return f"{rng.randrange(100)} {rng.randrange(100)}"
+    most = rng.choice((20, 50, 100))
+    return f"{rng.randrange(most)} {rng.randrange(most)}"
 
 
 def _falling(rng: Random) -> str:
-    a, b = sorted((rng.randrange(100), rng.randrange(100)))
+    a, b = sorted(map(int, _two(rng).split()))
     return f"{b} {a}"
 
 
 def _three(rng: Random) -> str:
-    return " ".join(str(rng.randrange(1, 34)) for _ in range(3))
+    return " ".join(str(rng.randrange(1, 21)) for _ in range(3))
 
 
 def _of(function: Callable[[list[int]], int]) -> Solve:
