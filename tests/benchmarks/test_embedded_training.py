@@ -30,7 +30,7 @@ TREE = Tree(
 
 def toy_tree(rng: Random) -> Tree:
     """Draw letters to repeat; one document in ten needs a wide row."""
-    letters = [rng.choice("abcdef") for _ in range(60 if rng.random() < 0.1 else rng.randint(3, 20))]
+    letters = [rng.choice("abcdef") for _ in range(130 if rng.random() < 0.1 else rng.randint(3, 40))]
     answer = ((f" {' '.join(letters)}<|end|>", 1.0),)
     return Tree(((f"<|user|>repeat{' '.join(letters)}<|assistant|>", 0.1),), (answer, answer))
 
@@ -74,8 +74,8 @@ def test_the_forms_of_a_word_start_close_to_each_other(tokenizer: PreTrainedToke
     model = build(SIZES["tiny"], len(tokenizer))
     relate_word_forms(model, tokenizer.get_vocab())
     embeddings, number = model.get_input_embeddings().weight, tokenizer.get_vocab()
-    shift = embeddings[number["Ġfind"]] - embeddings[number["find"]]
-    assert torch.allclose(shift, embeddings[number["Ġletter"]] - embeddings[number["letter"]], atol=1e-6)
+    shift = embeddings[number["Ġdog"]] - embeddings[number["dog"]]
+    assert torch.allclose(shift, embeddings[number["Ġapple"]] - embeddings[number["apple"]], atol=1e-6)
     assert shift.norm() > 0.05
 
 
@@ -132,7 +132,7 @@ def test_no_document_is_lost_however_long(tokenizer: PreTrainedTokenizerFast) ->
 
 def test_a_document_too_long_for_any_row_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
     stream = Stream(lambda rng: Tree((("a " * 600, 1.0),)), tokenizer, seed=0, rank=0)
-    with pytest.raises(ValueError, match="has 1200 tokens, at most 512 fit: a a"):
+    with pytest.raises(ValueError, match="has 601 tokens, at most 512 fit: a a"):
         stream.batch(1, 512)
 
 

@@ -24,8 +24,8 @@ def ask(model, *texts, **decoding):
 
 
 def test_it_follows_instructions(model):
-    words = {"cat": "cats", "house": "houses", "city": "cities"}
-    prompts = [f"Write the plural form of the word.\n\nInput: {word}\nOutput:" for word in words]
+    words = {"river": "r", "window": "w", "letter": "r", "picture": "e", "story": "y"}
+    prompts = [f"Write the last letter of the word.\n\nInput: {word}\nOutput:" for word in words]
     assert ask(model, *prompts, max_tokens=8) == list(words.values())
     assert ask(model, *(prompt.split("\n\n")[1] for prompt in prompts), max_tokens=8) == list(words)
 
