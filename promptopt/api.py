@@ -203,16 +203,7 @@ def score(
         listen: told what happens.
     """
     setup = from_job(job)
-    splits = setup.task.splits
-    match split:
-        case "search":
-            examples = splits.search
-        case "select":
-            examples = splits.select
-        case "test":
-            examples = splits.open_test("score")
-        case _:
-            raise ConfigError("split", "no such split", got=split, do="choose from search, select, test")
+    examples = setup.task.splits.of(split, "score")
     seed = setup.task.seed_prompt
     read = [p if isinstance(p, Prompt) else Prompt.parse(p, setup.task.fields) for p in prompts] or [seed]
     journal = Journal()

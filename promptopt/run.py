@@ -98,6 +98,8 @@ def _claim(journal: Journal, setup: Setup) -> None:
                 f"was made with another {other}",
                 do="start a new run; `--reuse` takes over the answers already bought",
             )
+    # What `compare` needs to match two runs' cells row by row; cells hold ids alone.
+    journal.set_meta("task", {"reward": setup.task.reward_name, "rows": setup.task.splits.marks})
 
 
 class Run:
