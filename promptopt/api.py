@@ -200,7 +200,7 @@ def score(
 
     Args:
         job: gives rows, target, reward and budget.
-        prompts: texts as a person writes them, or Prompts.
+        prompts: texts as a person writes them, run with the program of the job's own prompt; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
         listen: told what happens.
@@ -208,7 +208,11 @@ def score(
     setup = from_job(job)
     examples = setup.task.splits.of(split, "score")
     seed = setup.task.seed_prompt
-    read = [p if isinstance(p, Prompt) else Prompt.parse(p, setup.task.fields) for p in prompts] or [seed]
+
+    def read_text(text: str) -> Prompt:
+        return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
+
+    read = [p if isinstance(p, Prompt) else read_text(p) for p in prompts] or [seed]
     journal = Journal()
     try:
         run = Run(setup, journal, Path(), listen=listen)
