@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .comparison import Comparison, Contender, contrast
+from .comparison import Comparison, Contender, check_confidence, contrast
 from .config import load_job
 from .errors import ConfigError, DataError, did_you_mean
 from .events import Listener, ignore
@@ -65,6 +65,7 @@ def compare(
         >>> result = compare(["base.txt", "runs/latest"], job="promptopt.yaml")
         >>> print(result.pairs[0].words, result.gate(0.02).passed)
     """
+    check_confidence(confidence)
     given = _in_order(_named(prompts), baseline)
     if job is None:
         if rows is not None:

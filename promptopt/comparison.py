@@ -114,8 +114,7 @@ class Comparison:
         Args:
             min_gain: the bar in units of the reward; a negative one asks for "not worse by more than".
         """
-        if not math.isfinite(min_gain):
-            raise ConfigError("min_gain", "must be a number", got=min_gain, do="write .02 for two points")
+        check_bar(min_gain)
         first, last = self.contenders[0].name, self.contenders[-1].name
         pair = next(pair for pair in self.pairs if (pair.baseline, pair.name) == (first, last))
         bar = format_number(min_gain, sign=True)
@@ -155,6 +154,18 @@ class Comparison:
         }  # fmt: skip
 
 
+def check_confidence(confidence: float) -> None:
+    """Raise ConfigError for what is no confidence level; to be asked before anything is bought."""
+    if not 0 < confidence < 1:
+        raise ConfigError("confidence", "must lie between 0 and 1", got=confidence, do="write .95 for 95%")
+
+
+def check_bar(min_gain: float) -> None:
+    """Raise ConfigError for what is no bar of a gate; to be asked before anything is bought."""
+    if not math.isfinite(min_gain):
+        raise ConfigError("min_gain", "must be a number", got=min_gain, do="write .02 for two points")
+
+
 def contrast(
     contenders: Sequence[Contender],
     *,
@@ -178,8 +189,7 @@ def contrast(
         ConfigError: the confidence is no share.
         ContractError: the evaluations are of different rewards.
     """
-    if not 0 < confidence < 1:
-        raise ConfigError("confidence", "must lie between 0 and 1", got=confidence, do="write .95 for 95%")
+    check_confidence(confidence)
     rewards = {contender.evaluation.reward for contender in contenders}
     if len(rewards) != 1:
         raise ContractError("compare", "scores of two rewards cannot be compared", got=sorted(rewards))

@@ -53,9 +53,12 @@ def compare(
     import json
 
     from ..comparing import compare as compare_prompts
+    from ..comparison import check_bar
     from ..errors import ConfigError
     from ..progress import amounts, progress_for
 
+    if min_gain is not None:
+        check_bar(min_gain)
     if job is None and overrides:
         raise ConfigError("--set", "changes a job", got=overrides[0], do="give one with --job")
     read = None if job is None else job_of(job, overrides)
