@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import optimize, resume, run_job, score
+    from .comparing import compare
+    from .comparison import Comparison
     from .data import Columns
     from .errors import PromptOptError
     from .prompt import Demonstration, Prompt
@@ -21,6 +23,7 @@ __all__ = [
     "Budget",
     "Cell",
     "Columns",
+    "Comparison",
     "Demonstration",
     "Evaluation",
     "Example",
@@ -36,6 +39,7 @@ __all__ = [
     "Template",
     "Usage",
     "Verdict",
+    "compare",
     "optimize",
     "resume",
     "run_job",
@@ -47,6 +51,8 @@ _HOMES = {
     "data": ("Columns",),
     "errors": ("PromptOptError",),
     "api": ("optimize", "resume", "run_job", "score"),
+    "comparing": ("compare",),
+    "comparison": ("Comparison",),
     "prompt": ("Demonstration", "Prompt"),
     "records": (
         "Budget", "Cell", "Evaluation", "Example", "FrozenMap", "Message", "Price", "Score", "Usage",

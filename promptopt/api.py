@@ -20,6 +20,7 @@ from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
 from .journal import Journal
+from .pareto import Objective
 from .plan import Plan, make_plan
 from .programs import Program, program_from_dict
 from .prompt import Prompt
@@ -32,7 +33,7 @@ from .strict_yaml import load as load_yaml
 from .study import Study
 from .task import Task
 
-T = TypeVar("T", Budget, Sizes)
+T = TypeVar("T", Budget, Sizes, Objective)
 Named = str | Mapping[str, Any]
 Function = Callable[..., Any]
 
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
         seed: of everything random; default 0.
         samples: replies per prompt and row; default 1.
         finalists: prompts that meet on the select rows; default 5.
+        objective: `pareto`, or a mapping with `name`, `cost`, `prefer`; default: the reward alone.
         decoding: how the target decodes.
         columns: which columns play which role.
         sizes: rows per split.
@@ -69,6 +71,7 @@ class Options(TypedDict, total=False):
     seed: int
     samples: int
     finalists: int
+    objective: str | Mapping[str, Any] | Objective
     decoding: Decoding
     columns: Columns
     sizes: Sizes
@@ -197,24 +200,19 @@ def score(
 
     Args:
         job: gives rows, target, reward and budget.
-        prompts: texts as a person writes them, or Prompts.
+        prompts: texts as a person writes them, run with the program of the job's own prompt; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
         listen: told what happens.
     """
     setup = from_job(job)
-    splits = setup.task.splits
-    match split:
-        case "search":
-            examples = splits.search
-        case "select":
-            examples = splits.select
-        case "test":
-            examples = splits.open_test("score")
-        case _:
-            raise ConfigError("split", "no such split", got=split, do="choose from search, select, test")
+    examples = setup.task.splits.of(split, "score")
     seed = setup.task.seed_prompt
-    read = [p if isinstance(p, Prompt) else Prompt.parse(p, setup.task.fields) for p in prompts] or [seed]
+
+    def read_text(text: str) -> Prompt:
+        return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
+
+    read = [p if isinstance(p, Prompt) else read_text(p) for p in prompts] or [seed]
     journal = Journal()
     try:
         run = Run(setup, journal, Path(), listen=listen)
@@ -250,6 +248,11 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         reward_name,
         parts.get("description", ""),
     )
+    objective = parts.get("objective", Objective())
+    weighed = _record(
+        Objective, {"name": objective} if isinstance(objective, str) else objective, "objective"
+    )
+    weighed.check(price)
     prices = {"target": price, "proposer": proposer_price}
     if budget.usd is not None and None in prices.values():
         raise ConfigError(
@@ -267,6 +270,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         seed=seed,
         samples=parts.get("samples", 1),
         finalists=parts.get("finalists", 5),
+        objective=weighed,
         lock=_lock(parts, budget),
     )
 
@@ -333,7 +337,9 @@ def _plugin(kind: plugins.Kind, given: Any) -> Any:
 def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     """Describe a run started from Python: enough to tell whether another one is the same."""
     told = ("target", "proposer", "reward", "search", "selector", "program", "decoding", "seed", "samples")
-    described = {key: _describe(parts[key]) for key in (*told, "finalists", "sizes") if key in parts}
+    described = {
+        key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts
+    }
     caps = {key: value for key, value in asdict(budget).items() if value is not None}
     return {"python": True, "name": parts.get("name", "run"), **described, "budget": caps}
 

@@ -23,7 +23,7 @@ from .strict_yaml import Document, KeyPath
 
 SHORT = {
     "data": "path", "prompt": "text", "target": "model", "proposer": "model", "judge": "model",
-    "reward": "name", "search": "name", "selector": "name", "program": "name",
+    "reward": "name", "search": "name", "selector": "name", "program": "name", "objective": "name",
 }  # fmt: skip
 """Parts that may be given as plain text, and the key that text stands for."""
 PLUGINS: dict[str, plugins.Kind] = {"reward": "rewards", "search": "searchers", "selector": "selectors"}
@@ -361,7 +361,11 @@ def _check_plugin(
 
 
 def _check_prices(job: Job, places: _Places) -> None:
-    """A cap in dollars means nothing for a model whose price is not known."""
+    """A cap in dollars, or dollars to weigh, mean nothing for a model whose price is not known."""
+    try:
+        job.objective.to_record().check(job.target.list_price)
+    except ConfigError as error:
+        raise ConfigError(places.where(("objective", "cost")), str(error)) from error
     if job.budget.usd is None:
         return
     for role, spec in job.roles.items():

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from .data import Format
+from .pareto import CostName, Objective
 from .prices import list_price
 from .programs import Program, program_from_dict
 from .prompt import Demonstration, Prompt
@@ -266,6 +267,29 @@ class BudgetSpec(Spec):
         return Budget(self.calls, self.tokens, self.usd, self.minutes)
 
 
+class ObjectiveSpec(Spec):
+    """What the run is after."""
+
+    name: Literal["reward", "pareto"] = Field(
+        default="reward", description="the reward alone, or the front of reward against cost"
+    )
+    cost: CostName = Field(
+        default="prompt_tokens", description="what is weighed against the reward, an answer each"
+    )
+    prefer: Literal["reward", "cheap"] = Field(
+        default="reward", description="cheap: the cheapest of those within the noise of the best wins"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> ObjectiveSpec:
+        self.to_record()
+        return self
+
+    def to_record(self) -> Objective:
+        """Return the objective as the run wants it."""
+        return Objective(self.name, self.cost, self.prefer)
+
+
 Model = Annotated[ModelSpec, _short("model", ModelSpec)]
 Plugin = Annotated[PluginSpec, _short("name", PluginSpec)]
 
@@ -293,6 +317,9 @@ class Job(Spec):
     )
     program: Plugin = Field(
         default=PluginSpec(name="single"), description="how one answer is made from model calls"
+    )
+    objective: Annotated[ObjectiveSpec, _short("name", ObjectiveSpec)] = Field(
+        default=ObjectiveSpec(), description="what the run is after: reward, or reward against cost (pareto)"
     )
     finalists: Count = Field(default=5, description="prompts that are compared on the select rows")
     samples: Count = Field(default=1, description="replies per prompt and row")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import JournalError
-from .records import Usage, canonical_json
+from .records import Cell, Score, Usage, canonical_json
 
 SCHEMA_VERSION = 1
 MAX_UNCOMMITTED_SECONDS = 0.5
@@ -243,6 +243,19 @@ class Journal:
                 [(split, *row) for row in rows],
             )
 
+    def cells(self, prompt: str, split: str, reward: str) -> tuple[Cell, ...]:
+        """Return a prompt's cells on the rows of a split, by row id; they carry no usage."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT example, sample, status, output, value, feedback, parsed, reason FROM cells"
+                " WHERE prompt = ? AND split = ? AND reward = ? ORDER BY example, sample",
+                (prompt, split, reward),
+            ).fetchall()
+        return tuple(
+            Cell(prompt, row[0], row[1], row[2], row[3], _score(row[4], row[5], row[6]), row[7])
+            for row in rows
+        )
+
     def prompts(self) -> list[dict[str, Any]]:
         """Return the content of all candidates in the order in which they were found."""
         with self._lock:
@@ -255,6 +268,10 @@ class Journal:
             raise ValueError(table)
         with self._lock:
             return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+
+def _score(value: float | None, feedback: str, parsed: int) -> Score | None:
+    return None if value is None else Score(value, feedback, bool(parsed))
 
 
 def _checksum(key: str, outcome: str) -> str:

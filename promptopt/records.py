@@ -110,7 +110,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One (prompt, example, sample) outcome: ok with a score, or failed with a reason. Never a silent 0."""
+    """One (prompt, example, sample) outcome: ok with a score, or failed with a reason. Never a silent 0.
+
+    `usage` is what the answer's calls took together, as the model counted them; none if it counts none.
+    """
 
     prompt: str
     example: str
@@ -119,6 +122,7 @@ class Cell:
     output: str = ""
     score: Score | None = None
     reason: str = ""
+    usage: Usage = Usage()
 
     @property
     def value(self) -> float:

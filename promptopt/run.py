@@ -19,6 +19,7 @@ from .errors import BudgetExhausted, ContractError, JournalError, ModelError
 from .events import Listener, Notice, Stage, Tick, ignore
 from .journal import Journal
 from .ledger import Ledger, Spent
+from .pareto import front
 from .prompt import Prompt
 from .records import Evaluation, Example, Usage
 from .runfolder import RunFolder
@@ -98,6 +99,8 @@ def _claim(journal: Journal, setup: Setup) -> None:
                 f"was made with another {other}",
                 do="start a new run; `--reuse` takes over the answers already bought",
             )
+    # What `compare` needs to match two runs' cells row by row; cells hold ids alone.
+    journal.set_meta("task", {"reward": setup.task.reward_name, "rows": setup.task.splits.marks})
 
 
 class Run:
@@ -202,7 +205,11 @@ class Run:
             for place, (prompt, evaluation) in enumerate(zip(finalists, evaluations, strict=True))
             if evaluation.comparable
         ]
-        return min(ranked, key=lambda entry: entry[:-1])[-1] if ranked else seed
+        best = min(ranked, key=lambda entry: entry[:-1])[-1] if ranked else seed
+        scored = list(zip(finalists, evaluations, strict=True))
+        return self.setup.objective.settle(
+            best, scored, self.setup.prices.get("target"), seed=self.setup.seed
+        )
 
     def _finalists(self) -> list[Prompt]:
         """Return the seed prompt and the best of the others, as decided once in the life of the run."""
@@ -226,13 +233,18 @@ class Run:
         self.listen(Stage("test", len(prompts) * len(rows)))
         evaluations = self._evaluate_together(prompts, rows, "test")
         self.candidates.scored("test", "test", evaluations)
+        candidates = tuple(self._summary(record) for record in self.candidates.all())
+        chosen_among = [(c.prompt, c.select) for c in candidates if c.select is not None]
+        objective = setup.objective
         groups = {example.id: example.group for example in rows}
         verdict = judge(evaluations[0], evaluations[-1], seed=setup.seed, groups=groups)
         return Study(
             best=best,
             seed_prompt=seed,
             verdict=verdict,
-            candidates=tuple(self._summary(record) for record in self.candidates.all()),
+            candidates=candidates,
+            front=front(chosen_among, objective.cost, setup.prices.get("target"), seed=setup.seed),
+            objective=objective,
             spent=self.ledger.by_role,
             stopped=stopped,
             seconds=self.ledger.elapsed,
@@ -259,20 +271,20 @@ class Run:
         return self.scorer.evaluate(prompts, met, reward, split)
 
     def _ranked(self) -> list[Prompt]:
-        """Return all candidates, best first.
+        """Return all candidates, best first by what the run is after.
 
         More rows met goes before a higher mean: selectors spend rows on what they find good. Candidates
         known only by a search signal come after those that the task's reward has judged.
         """
-        ranked: list[tuple[bool, int, float, int, Prompt]] = []
+        ranked: list[tuple[bool, int, float, int, tuple[Prompt, Evaluation]]] = []
         for place, record in enumerate(self.candidates.all()):
             candidate = self._summary(record)
             evaluation = candidate.search or candidate.signal
             if evaluation is not None and evaluation.comparable:
-                ranked.append(
-                    (candidate.search is None, -evaluation.met, -evaluation.mean, place, record.prompt)
-                )
-        return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
+                scored = (record.prompt, evaluation)
+                ranked.append((candidate.search is None, -evaluation.met, -evaluation.mean, place, scored))
+        by_reward = [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
+        return self.setup.objective.order(by_reward, self.setup.prices.get("target"))
 
     def _summary(self, record: CandidateRecord) -> Candidate:
         reward = self.setup.task.reward_name

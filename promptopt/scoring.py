@@ -28,9 +28,11 @@ from .errors import BudgetExhausted, ConfigError, DataError, UnsupportedError, s
 from .journal import Journal
 from .programs import Ask, Run, Single
 from .prompt import Prompt
-from .records import Cell, Evaluation, Example, Message, Score
+from .records import Cell, Evaluation, Example, Message, Score, Usage
 
 _AskModel = Callable[[Sequence[Request]], list[Outcome]]
+_Made = tuple[Output | Failure, Usage]
+"""What a cell's calls came to, and what they took."""
 
 CHUNK = 4096
 """Cells whose calls are bought in one batch: bounds memory, not concurrency."""
@@ -141,14 +143,14 @@ class Scorer:
     def _fill(self, slots: list[_Slot], reward: str, split: str, ask: _AskModel) -> None:
         judge = self.rewards[reward]
         produce = {"text": self._replies, "likelihood": self._likelihoods, "options": self._option_scores}
-        outputs = produce[judge.needs](slots, judge, ask)
-        cells = [self._judge(slot, output, judge) for slot, output in zip(slots, outputs, strict=True)]
+        made = produce[judge.needs](slots, judge, ask)
+        cells = [self._judge(slot, *one, judge) for slot, one in zip(slots, made, strict=True)]
         for slot, cell in zip(slots, cells, strict=True):
             self._cells[_key(slot, reward)] = cell
         self._journal.put_cells(split, [_row(cell, reward) for cell in cells])
 
-    def _judge(self, slot: _Slot, output: Output | Failure, reward: Reward) -> Cell:
-        cell = Cell(slot.prompt.id, slot.example.id, slot.sample, status="failed")
+    def _judge(self, slot: _Slot, output: Output | Failure, usage: Usage, reward: Reward) -> Cell:
+        cell = Cell(slot.prompt.id, slot.example.id, slot.sample, status="failed", usage=usage)
         if isinstance(output, Failure):
             self._warn_once(f"{output.reason}: {output.message}", slot)
             return replace(cell, reason=f"{output.reason}: {output.message}")
@@ -171,9 +173,10 @@ class Scorer:
                 f"a cell failed (row {slot.example.id}): {shorten(reason)}; it counts as missing, not as 0"
             )
 
-    def _replies(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
+    def _replies(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Run the programs of all cells in lockstep."""
         outputs: list[Output | Failure] = [Failure("error", "no answer")] * len(slots)
+        usages = [Usage()] * len(slots)
         running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
         for place, slot in enumerate(slots):
             run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
@@ -184,6 +187,7 @@ class Scorer:
             waiting, running = running, {}
             for place, (run, asks) in waiting.items():
                 replies = list(islice(answers, len(asks)))
+                usages[place] = sum(map(_usage, replies), usages[place])
                 failed = next((reply for reply in replies if isinstance(reply, Failure)), None)
                 if failed is not None:
                     outputs[place] = failed
@@ -196,7 +200,7 @@ class Scorer:
                     outputs[place] = Output(text=done.value)
                 except Exception as error:  # a reward's `extract` is user code
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
-        return outputs
+        return list(zip(outputs, usages, strict=True))
 
     def _request(self, ask: Ask) -> GenerateRequest:
         decoding = self._decoding
@@ -204,12 +208,12 @@ class Scorer:
             decoding = replace(decoding, temperature=ask.temperature)
         return GenerateRequest(ask.messages, decoding, ask.sample)
 
-    def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
+    def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Score each row's main answer as the reply."""
         requests = [LikelihoodRequest(self._plain(slot), _answer(slot.example)) for slot in slots]
-        return [_likelihood_output(outcome) for outcome in ask(requests)]
+        return [(_likelihood_output(outcome), _usage(outcome)) for outcome in ask(requests)]
 
-    def _option_scores(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[Output | Failure]:
+    def _option_scores(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Score every option of each row as the reply."""
         for slot in slots:
             if not slot.example.options:
@@ -220,17 +224,20 @@ class Scorer:
             LikelihoodRequest(self._plain(slot), option) for slot in slots for option in slot.example.options
         ]
         outcomes = iter(ask(requests))
-        outputs: list[Output | Failure] = []
+        outputs: list[_Made] = []
         for slot in slots:
+            usage = Usage()
             scores: list[OptionScore] = []
             failed: Failure | None = None
             for option in slot.example.options:
-                scored = _likelihood_output(next(outcomes))
+                outcome = next(outcomes)
+                usage += _usage(outcome)
+                scored = _likelihood_output(outcome)
                 if isinstance(scored, Failure):
                     failed = scored
                 else:
                     scores.append(OptionScore(option, scored.logprob, scored.tokens))
-            outputs.append(failed or Output(options=tuple(scores)))
+            outputs.append((failed or Output(options=tuple(scores)), usage))
         return outputs
 
     def _plain(self, slot: _Slot) -> tuple[Message, ...]:
@@ -262,6 +269,11 @@ def _row(cell: Cell, reward: str) -> tuple[object, ...]:
         cell.prompt, cell.example, cell.sample, reward, cell.status, value, score.feedback, parsed,
         cell.output, cell.reason,
     )  # fmt: skip
+
+
+def _usage(outcome: Outcome) -> Usage:
+    """Return the tokens of an answer, the same whether it was bought now or is in a journal."""
+    return Usage() if isinstance(outcome, Failure) else outcome.usage
 
 
 def _answer(example: Example) -> str:

@@ -14,6 +14,7 @@ from .contracts.searcher import Searcher
 from .contracts.selector import Selector
 from .data import Columns, Rows
 from .job import Job, ModelSpec, PluginSpec
+from .pareto import Objective
 from .records import Budget, Price, digest
 from .splits import Sizes, make_splits
 from .task import Task
@@ -35,6 +36,7 @@ class Setup:
         seed: of everything random.
         samples: replies per prompt and row.
         finalists: prompts that meet on the select rows, besides the seed prompt.
+        objective: what the run is after.
         lock: the job as plain data, for the run's folder; what it says decides whether two runs are the same.
     """
 
@@ -49,6 +51,7 @@ class Setup:
     seed: int = 0
     samples: int = 1
     finalists: int = 5
+    objective: Objective = Objective()
     lock: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,6 +86,7 @@ def from_job(job: Job) -> Setup:
         seed=job.seed,
         samples=job.samples,
         finalists=job.finalists,
+        objective=job.objective.to_record(),
         lock=job.to_lock(),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from .data import Row, Rows
-from .errors import DataError, SealedSplit, did_you_mean
+from .errors import ConfigError, DataError, SealedSplit, did_you_mean
 from .records import Example, digest
 
 SplitName = Literal["search", "select", "test"]
@@ -65,9 +65,21 @@ class Splits:
         unused: number of rows that sizes and caps left out.
         fields: names of the input fields.
         fingerprint: digest of ids and contents of all three splits in their order.
+        marks: by row id: its split, a digest of its content, its group. Enough to tell rows apart and too
+            little to read them, so test rows are among them.
     """
 
-    __slots__ = ("_purpose", "_test", "fields", "fingerprint", "n_test", "search", "select", "unused")
+    __slots__ = (
+        "_purpose",
+        "_test",
+        "fields",
+        "fingerprint",
+        "marks",
+        "n_test",
+        "search",
+        "select",
+        "unused",
+    )
 
     def __init__(
         self,
@@ -84,11 +96,33 @@ class Splits:
         self.n_test = len(self._test)
         self.unused = unused
         self.fingerprint = digest([_contents(rows) for rows in (self.search, self.select, self._test)])
+        self.marks: dict[str, tuple[SplitName, str, str | None]] = {
+            row.id: (name, digest(content[1:]), row.group)
+            for name, rows in self._sealed().items()
+            for row, content in zip(rows, _contents(rows), strict=True)
+        }
 
     def check(self, check: Callable[[Example], None]) -> None:
         """Let `check` look at every row and raise; what it may see of test rows it must not keep."""
-        for row in (*self.search, *self.select, *(self._test or ())):
-            check(row)
+        for rows in self._sealed().values():
+            for row in rows:
+                check(row)
+
+    def of(self, name: str, purpose: str) -> tuple[Example, ...]:
+        """Return the rows of a split by its name; test rows are opened for `purpose`.
+
+        Raises:
+            ConfigError: there is no such split.
+            SealedSplit: the test rows were opened before.
+        """
+        match name:
+            case "search":
+                return self.search
+            case "select":
+                return self.select
+            case "test":
+                return self.open_test(purpose)
+        raise ConfigError("split", "no such split", got=name, do="choose from search, select, test")
 
     def open_test(self, purpose: str) -> tuple[Example, ...]:
         """Return the test rows, once.
@@ -108,6 +142,9 @@ class Splits:
             )
         rows, self._test, self._purpose = self._test, None, purpose
         return rows
+
+    def _sealed(self) -> dict[SplitName, tuple[Example, ...]]:
+        return {"search": self.search, "select": self.select, "test": self._test or ()}
 
     def __repr__(self) -> str:
         """Show sizes only."""
@@ -322,5 +359,5 @@ def _rank(seed: int, name: str) -> tuple[str, str]:
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest(), name
 
 
-def _contents(rows: Iterable[Example]) -> list[object]:
+def _contents(rows: Iterable[Example]) -> list[list[object]]:
     return [[row.id, row.inputs, row.answers, row.options, row.group] for row in rows]

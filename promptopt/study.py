@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .ledger import Spent
+from .pareto import Objective, Point, measure
 from .prompt import Prompt
 from .records import Evaluation
 from .verdict import Verdict
@@ -48,6 +49,9 @@ class Study:
         verdict: winner against seed prompt on the test rows.
         candidates: all prompts in the order in which they were first scored.
         spent: by role.
+        front: the finalists that no other beats in reward and cost, cheapest first, on the select rows; empty
+            when the target counts no tokens.
+        objective: what the run was after.
         stopped: whether the search finished or the budget ended it.
         seconds: wall time, interrupted parts included.
         folder: where the run is kept; None for a run in memory.
@@ -58,6 +62,8 @@ class Study:
     verdict: Verdict
     candidates: tuple[Candidate, ...]
     spent: Mapping[str, Spent]
+    front: tuple[Point, ...] = ()
+    objective: Objective = Objective()
     stopped: Stopped = "finished"
     seconds: float = 0.0
     folder: Path | None = None
@@ -82,6 +88,8 @@ class Study:
             "best": self.best.to_dict() | {"id": self.best.id},
             "seed_prompt": self.seed_prompt.to_dict() | {"id": self.seed_prompt.id},
             "candidates": len(self.candidates),
+            "objective": asdict(self.objective),
+            "front": [point.to_dict() for point in self.front],
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "spent": {role: asdict(spent) for role, spent in self.spent.items()},
@@ -89,7 +97,8 @@ class Study:
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation's numbers as plain JSON data."""
+    """Return an evaluation's numbers as plain JSON data; tokens are those of one answer."""
+    cost = measure(evaluation)
     return {
         "reward": evaluation.reward,
         "mean": evaluation.mean if evaluation.n else None,
@@ -98,4 +107,6 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "failed": evaluation.failed,
         "unparsed": evaluation.unparsed,
         "comparable": evaluation.comparable,
+        "prompt_tokens": None if cost is None else cost.prompt_tokens,
+        "output_tokens": None if cost is None else cost.output_tokens,
     }

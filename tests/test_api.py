@@ -156,3 +156,13 @@ def test_prompts_are_scored_on_the_rows_of_a_split(job):
     assert evaluation.n == 12
     with pytest.raises(ConfigError, match="choose from search, select, test"):
         po.score(job, split="dev")
+
+
+def test_a_text_is_scored_with_the_program_of_the_job(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    (tmp_path / "job.yaml").write_text(f"{JOB}program: chain_of_thought\n")
+    ((prompt, _),) = po.score(load_job(tmp_path / "job.yaml"), ["Say nothing."], rows=2)
+    assert (
+        prompt.program
+        == po.Prompt.from_dict({"instruction": "", "program": {"name": "chain_of_thought"}}).program
+    )

@@ -10,6 +10,7 @@ from promptopt import strict_yaml
 from promptopt.config import job_from_dict, json_schema, load_job
 from promptopt.errors import BadInput, ConfigError
 from promptopt.job import DEFAULT_MODELS, Job
+from promptopt.pareto import Objective
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Example, FrozenMap, Price
@@ -94,6 +95,16 @@ budget: {usd: 1.50, calls: 100}
     assert [m.content for m in messages] == ["Be brief.", "Answer. why"]
 
 
+def test_an_objective_in_a_word_in_parts_and_from_the_command_line(tmp_path: Path) -> None:
+    assert job(tmp_path, MINIMAL).objective.to_record() == Objective()
+    found = job(tmp_path, f"{MINIMAL}objective: pareto\n", "objective.prefer=cheap")
+    assert found.objective.to_record() == Objective("pareto", "prompt_tokens", "cheap")
+    assert job_from_dict(found.to_lock(), "/") == found
+    priced = MINIMAL.replace("embedded/small", "{model: embedded/small, price: {input: 1, output: 2}}")
+    dollars = job(tmp_path, f"{priced}objective: {{name: pareto, cost: usd}}\n")
+    assert dollars.objective.to_record() == Objective("pareto", "usd")
+
+
 PROMPT = '"Answer: {{question}}"'
 
 
@@ -145,6 +156,13 @@ def test_a_mistake_in_a_key_is_one_line_with_its_cure(
         ("budget: 5", "line 6: budget must hold `key: value` lines; got 5"),
         ("finalists:", "line 6: finalists must be a whole number; got nothing"),
         ("selector: halving", "line 6: unknown selector 'halving'"),
+        ("objective: paretoo", "line 6: objective.name must be 'reward' or 'pareto'; got 'paretoo'"),
+        ("objective: {nmae: pareto}", "line 6: unknown key 'nmae' in objective; did you mean 'name'?"),
+        ("objective: {prefer: cheap}", "line 6: objective objective.prefer: weighs a cost"),
+        (
+            "objective:\n  name: pareto\n  cost: usd",
+            "line 8: objective.cost: the price of the target is 0; got 'usd'; give the target a `price`",
+        ),
         ("program: singel", "line 6: program: unknown program 'singel'; did you mean 'single'?"),
         ("proposer: {model: embedded/small, decoding: {top_p: 0.5}}", "line 6: the searcher decides how"),
         (

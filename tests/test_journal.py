@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from promptopt.errors import JournalError
 from promptopt.journal import Call, Journal
-from promptopt.records import Usage
+from promptopt.records import Cell, Score, Usage
 
 CALL = Call({"type": "completion", "text": "b", "finish": "stop"}, 2, Usage(3, 4), 0.5)
 
@@ -108,6 +108,24 @@ def test_prompts_keep_their_order_and_first_lineage():
     journal.close()
 
 
+def test_cells_come_back_by_prompt_split_and_reward():
+    journal = Journal()
+    rows = [
+        ("p", "1", 0, "r", "ok", 0.5, "so so", 0, "out", ""),
+        ("p", "0", 0, "r", "failed", None, "", 1, "", "timeout: late"),
+        ("p", "2", 0, "other", "ok", 1.0, "", 1, "", ""),
+        ("q", "3", 0, "r", "ok", 1.0, "", 1, "", ""),
+    ]
+    journal.put_cells("test", rows)
+    journal.put_cells("search", [("p", "9", 0, "r", "ok", 1.0, "", 1, "", "")])
+    assert journal.cells("p", "test", "r") == (
+        Cell("p", "0", status="failed", reason="timeout: late"),
+        Cell("p", "1", output="out", score=Score(0.5, "so so", parsed=False)),
+    )
+    assert journal.cells("nobody", "test", "r") == ()
+    journal.close()
+
+
 def test_threads_write_side_by_side(tmp_path):
     journal = Journal(tmp_path / "journal.sqlite")
 
@@ -128,7 +146,7 @@ def test_threads_write_side_by_side(tmp_path):
 WRITER = textwrap.dedent("""
     import sys
     from promptopt.journal import Call, Journal
-    from promptopt.records import Usage
+    from promptopt.records import Cell, Score, Usage
     journal = Journal(sys.argv[1])
     for index in range(100_000):
         journal.put_call(str(index), "target", {}, Call({"type": "completion"}, 1, Usage(1, 1), 0.0))

@@ -1,6 +1,6 @@
 """From prompts and rows to cells."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from toys import Exact, fake, make_setup, rows, target_reply
@@ -13,7 +13,7 @@ from promptopt.journal import Journal
 from promptopt.ledger import Ledger
 from promptopt.programs import ChainOfThought, SelfConsistency
 from promptopt.prompt import Prompt
-from promptopt.records import Example, FrozenMap, Score
+from promptopt.records import Example, FrozenMap, Score, Usage
 from promptopt.scoring import Scorer
 from promptopt.template import Template
 from promptopt.testing.model import FakeModel
@@ -156,6 +156,20 @@ def test_option_rewards_score_every_option(journal):
     assert made.calls_per_cell(CAPITALS, [row], "r") == 3
     with pytest.raises(DataError, match="no options"):
         made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+
+
+def test_a_cell_holds_what_all_its_calls_took_bought_or_known(journal):
+    voting = replace(CAPITALS, program=SelfConsistency(n=3))
+    size = len(CAPITALS.render(EXAMPLES[0])[0].content.split())
+    for _ in range(2):  # the second time from the journal
+        made, _ = scorer(journal, fake(target_reply))
+        plain, votes = made.evaluate([CAPITALS, voting], EXAMPLES[:2], "r", "search")
+        assert [cell.usage for cell in plain.cells] == [Usage(size, 1)] * 2
+        assert [cell.usage for cell in votes.cells] == [Usage(3 * size, 3)] * 2
+    made, _ = scorer(journal, FakeModel(target_reply, likelihood=lambda r: -1.0), BestOption())
+    choice = replace(EXAMPLES[0], options=("a", "b c"))
+    (options,) = made.evaluate([CAPITALS], [choice], "r", "select")
+    assert options.cells[0].usage == Usage(3, 0)
 
 
 def test_what_cannot_work_is_an_error_with_a_cure(journal):

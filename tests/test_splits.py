@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptopt.data import Rows, read
-from promptopt.errors import DataError, SealedSplit
+from promptopt.errors import ConfigError, DataError, SealedSplit
 from promptopt.records import Example
 from promptopt.splits import CAPS, Sizes, Splits, make_splits
 
@@ -267,6 +267,30 @@ def test_nothing_else_shows_test_rows(opened: bool) -> None:
         vars(splits)
     with pytest.raises(TypeError):
         iter(splits)  # type: ignore[call-overload]
+
+
+def test_rows_come_out_by_the_name_of_their_split() -> None:
+    splits = make_splits(numbered(30), seed=0)
+    assert splits.of("search", "a look") == splits.search
+    assert splits.of("select", "a look") == splits.select
+    assert len(splits.of("test", "a look")) == splits.n_test
+    with pytest.raises(SealedSplit, match="for 'a look'"):
+        splits.of("test", "another")
+    with pytest.raises(ConfigError, match="choose from search, select, test"):
+        splits.of("dev", "a look")
+
+
+def test_marks_tell_rows_apart_by_content_not_by_id() -> None:
+    splits = make_splits(numbered(30), seed=0)
+    marks = splits.marks
+    assert [marks[row.id][0] for row in splits.select] == ["select"] * len(splits.select)
+    assert sum(mark[0] == "test" for mark in marks.values()) == splits.n_test
+    assert len({mark[1] for mark in marks.values()}) == 30
+    test = splits.open_test("check")
+    assert not any(text in mark[1] for row in test for text in row.inputs.values() for mark in marks.values())
+    renamed = [{"id": f"x{row.id}", **row.inputs, "output": row.answer} for row in test]
+    fresh = make_splits(read(renamed), seed=1).marks
+    assert {fresh[f"x{row.id}"][1] for row in test} == {marks[row.id][1] for row in test}
 
 
 def test_the_fingerprint_holds_ids_and_contents() -> None:

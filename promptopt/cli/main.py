@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError
-from . import doctor, init, listing, run, score, validate
+from . import compare, doctor, init, listing, run, score, validate
 
 INTERRUPTED = 130
 
@@ -21,13 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 failed, 2 bad input, 3 endpoint or key, 4 budget ended before the verdict, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 failed (a gate too), 2 bad input, 3 endpoint or key, 4 budget ended "
+    "before the verdict, 130 interrupted.",
 )
 app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("ls")(listing.ls)
 app.command("validate")(validate.validate)
 app.command("doctor")(doctor.doctor)

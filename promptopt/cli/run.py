@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # the help must not wait for these
     from ..plan import Plan
     from ..study import Study
 
+WINS = {"reward": "the best reward wins", "cheap": "the cheapest within the noise of the best wins"}
+
 
 def run(
     config: Config,
@@ -104,6 +106,10 @@ def print_plan(job: Job, planned: Plan) -> None:
     caps += [f"{tokens_text(cap.tokens)} tokens"] if cap.tokens is not None else []
     caps += [usd_text(cap.usd)] if cap.usd is not None else []
     caps += [f"{cap.minutes:g} minutes"] if cap.minutes is not None else []
+    if job.objective.name == "pareto":
+        lines["weigh"] = (
+            f"reward against {job.objective.cost.replace('_', ' ')}, {WINS[job.objective.prefer]}"
+        )
     if planned.search_calls == 0:
         enough = planned.baseline_calls + planned.final_calls
         lines["note"] = f"no calls are left to search with; give budget.calls well over {count(enough)}"
@@ -130,9 +136,41 @@ def print_study(study: Study, place: Path) -> None:
             print(f"  with {len(study.best.demonstrations)} demonstrations")
     print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
     print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
+    if study.objective.name == "pareto":
+        print_front(study)
     for note in study.verdict.notes:
         print(f"note:   {note}")
     print(study.verdict.line)
+
+
+def print_front(study: Study) -> None:
+    """Print the finalists that no other beats in reward and cost."""
+    from rich.text import Text
+
+    from ..progress import one_line
+    from ..stats import format_number
+    from ._table import console, table
+
+    if not study.front:
+        print("front:  none; the target counts no tokens")
+        return
+    priced = any(point.cost.usd for point in study.front)
+    costs = {"prompt tokens": 13, "output tokens": 13} | ({"$ per 1,000": 11} if priced else {})
+    drawn = table("", {"mean": 5, "interval": 9, **costs})
+    drawn.add_column("prompt", overflow="ellipsis", no_wrap=True)
+    for point in study.front:
+        drawn.add_row(
+            "*" if point.prompt == study.best else "",
+            format_number(point.mean),
+            Text(str(point.interval)),
+            f"{point.cost.prompt_tokens:,.1f}",
+            f"{point.cost.output_tokens:,.1f}",
+            *([f"{point.cost.usd:,.4g}"] if priced else []),
+            Text(one_line(point.prompt.instruction or point.prompt.template.user)),
+        )
+    weighed = study.objective.cost.replace("_", " ")
+    print(f"front:  reward on the select rows against {weighed} of an answer; * is the winner", flush=True)
+    console().print(drawn)
 
 
 def _watched(

@@ -14,6 +14,8 @@ from ._options import Config, Overrides, job_of
 if TYPE_CHECKING:  # the help must not wait for it
     from ..prompt import Prompt
 
+LOOKED_AT = "test rows you have looked at no longer prove anything about prompts you choose by them"
+
 
 class Split(StrEnum):
     """Which rows."""
@@ -52,7 +54,7 @@ def score(
     with progress_for(sys.stdout, job.name, quiet=quiet) as progress:
         results = score_prompts(job, given, split=split.value, rows=rows, listen=progress)
     if split is Split.test and not quiet:
-        print("note: test rows you have looked at no longer prove anything about prompts you choose by them")
+        print(f"note: {LOOKED_AT}")
     table = Table(
         box=None, pad_edge=False, title=f"{job.reward.name} on {split.value} rows", title_justify="left"
     )

@@ -22,7 +22,7 @@ class EmbeddedModel(LocalModel):
     """An embedded model; the other options are those of `LocalModel`.
 
     Args:
-        name: its size. `small` (4.0 M parameters, 8 MB) knows 27 short text tasks; see its MODEL.md.
+        name: its size. `small` (3.4 M parameters, 7 MB) knows 43 families of small tasks; see its MODEL.md.
         threads: 1 by default: on a machine that has anything else to do, a small model's threads spend their
             time waiting for each other (seen: 15 times slower with 2).
     """
