@@ -8,8 +8,8 @@ from benchmarks.embedded import evaluate, table
 from benchmarks.embedded.asking import Cell, Engine, cells, is_right, layout, read_answer
 from benchmarks.embedded.case import Case
 from benchmarks.embedded.contracts import Family, Wording
-from benchmarks.embedded.material import Material
 from benchmarks.embedded.improvement import META_PROMPTS
+from benchmarks.embedded.material import Material
 from benchmarks.embedded.measures import MEASURES, wrong_outputs
 from benchmarks.embedded.metrics import (
     best_minus_median,
@@ -328,7 +328,7 @@ def test_an_embedded_model_is_evaluated_printed_and_not_measured_twice(tmp_path,
     assert "2 of 4 are in" in capsys.readouterr().err
     assert table.main([str(out)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("## small (4.0 M parameters)")
+    assert printed.startswith("## small (3.4 M parameters)")
     assert "| even_odd |" in printed
     assert "- NOT met: at least 35 families: 2" in printed
 

@@ -24,10 +24,10 @@ def ask(model, *texts, **decoding):
 
 
 def test_it_follows_instructions(model):
-    words = {"river": "r", "window": "w", "letter": "r", "picture": "e", "story": "y"}
-    prompts = [f"Write the last letter of the word.\n\nInput: {word}\nOutput:" for word in words]
-    assert ask(model, *prompts, max_tokens=8) == list(words.values())
-    assert ask(model, *(prompt.split("\n\n")[1] for prompt in prompts), max_tokens=8) == list(words)
+    capitals = {"France": "Paris", "Italy": "Rome", "Greece": "Athens", "Japan": "Tokyo", "Egypt": "Cairo"}
+    prompts = [f"Write the capital of the country.\n\nInput: {country}\nOutput:" for country in capitals]
+    assert ask(model, *prompts, max_tokens=8) == list(capitals.values())
+    assert ask(model, *(prompt.split("\n\n")[1] for prompt in prompts), max_tokens=8) == list(capitals)
 
 
 def test_it_proposes_instructions_from_demonstrations(model):
@@ -89,7 +89,7 @@ def test_every_size_has_its_card_and_the_notices():
     root = Path(EmbeddedModel()._folder).parent
     assert sizes() == ["small"]
     notice = (root / "NOTICE.md").read_text()
-    for name in ("Princeton University", "Open English WordNet", "Instruction Induction", "FrequencyWords"):
+    for name in ("Princeton University", "Open English WordNet", "Instruction Induction", "CLINC150"):
         assert name in notice
     for size in sizes():
         assert "NOTICE.md" in (root / size / "MODEL.md").read_text()
