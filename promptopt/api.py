@@ -28,7 +28,7 @@ from .records import Budget, Evaluation, Price
 from .run import Run, execute
 from .runfolder import RunFolder
 from .setup import Setup, build_model, from_job
-from .splits import Sizes, make_splits
+from .splits import Sizes, make_splits, sizes_for
 from .strict_yaml import load as load_yaml
 from .study import Study
 from .task import Task
@@ -54,7 +54,7 @@ class Options(TypedDict, total=False):
         objective: `pareto`, or a mapping with `name`, `cost`, `prefer`; default: the reward alone.
         decoding: how the target decodes.
         columns: which columns play which role.
-        sizes: rows per split.
+        sizes: rows per split; `test` 0 is no test split, and an estimate instead of a proof.
         allow_duplicates: accept the same row in two splits.
         folder: parent of the run's folder (default `runs`), None to keep nothing; a folder that holds
             an interrupted run of the same job goes on where it was.
@@ -232,7 +232,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     splits = make_splits(
         rows,
         seed=seed,
-        sizes=_record(Sizes, parts.get("sizes", Sizes()), "sizes"),
+        sizes=sizes_for(rows, _record(Sizes, parts.get("sizes", Sizes()), "sizes")),
         allow_duplicates=parts.get("allow_duplicates", False),
     )
     reward, reward_name = _reward(parts["reward"])

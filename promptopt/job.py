@@ -70,8 +70,8 @@ class Sizes(Spec):
 
     search: Count | None = Field(default=None, description="rows the searcher sees")
     select: Count | None = Field(default=None, description="rows the finalists are chosen on")
-    test: Count | None = Field(
-        default=None, description="rows the verdict is spoken on; opened once, at the end"
+    test: Annotated[int, BeforeValidator(_number), Field(ge=0)] | None = Field(
+        default=None, description="rows the verdict is spoken on; opened once, at the end; 0: no test split"
     )
 
 
@@ -106,9 +106,10 @@ class DataSpec(Spec):
     def _one_source(self) -> DataSpec:
         if (self.path is None) == (self.search is None):
             raise ValueError("needs either `path` (one file) or `search` and `test` (a file each)")
-        if self.path is None and self.test is None:
+        if self.path is None and self.test is None and self.sizes.test != 0:
             raise ValueError(
-                "needs a `test` file beside `search`: the verdict is spoken on rows nobody has seen"
+                "needs a `test` file beside `search`: the verdict is spoken on rows nobody has seen "
+                "(`sizes: {test: 0}` does without, and gets an estimate instead of a proof)"
             )
         if self.path is not None and (self.select or self.test):
             raise ValueError("has `path` and a file of its own for a split; rename `path` to `search`")

@@ -14,13 +14,16 @@ from typing import Any, Literal, get_args
 from .errors import ConfigError, did_you_mean
 from .prompt import Prompt
 from .records import Evaluation, Price, Usage
-from .stats import Interval, mean_interval, paired_interval
+from .stats import Interval, mean_interval
 
 CostName = Literal["prompt_tokens", "output_tokens", "usd"]
 Scored = tuple[Prompt, Evaluation]
 
-NOISE = 0.68
-"""Level of the interval whose half-width is one standard error: the band of "as good as the best"."""
+UNITS: dict[CostName, str] = {
+    "prompt_tokens": "prompt tokens an answer",
+    "output_tokens": "output tokens an answer",
+    "usd": "US dollars for 1,000 answers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,8 @@ class Objective:
     Attributes:
         name: `reward` alone, or `pareto`: finalists are taken from the front of reward against cost.
         cost: what is weighed against the reward.
-        prefer: `reward`: the best finalist wins. `cheap`: the cheapest of those within the noise of the best
-            does; the band is one standard error of the paired difference (L. Breiman, J. Friedman,
-            R. Olshen and C. Stone, Classification and Regression Trees, 1984, section 3.4.3).
+        prefer: which of the finalists within the noise of the best wins (`promptopt.reselect.pick`):
+            `reward`: the shortest; `cheap`: the one whose answers cost least.
     """
 
     name: Literal["reward", "pareto"] = "reward"
@@ -148,24 +150,16 @@ class Objective:
         placed = set(ordered)
         return ordered + [prompt for prompt, _ in ranked if prompt not in placed]
 
-    def settle(
-        self, best: Prompt, finalists: Sequence[Scored], price: Price | None = None, *, seed: int = 0
-    ) -> Prompt:
-        """Return the winner among finalists scored on the same rows, given the best by reward."""
+    def costs(
+        self, finalists: Sequence[Prompt], evaluations: Sequence[Evaluation], price: Price | None = None
+    ) -> tuple[list[float] | None, str]:
+        """Return what decides inside the noise band of the finals, and its unit: by default the length."""
         if self.prefer == "reward":
-            return best
-        scores = next(evaluation for prompt, evaluation in finalists if prompt == best)
-        costs = {prompt: measure(evaluation, price) for prompt, evaluation in finalists}
-        near = [
-            (cost.of(self.cost), place, prompt)
-            for place, (prompt, evaluation) in enumerate(finalists)
-            if (cost := costs[prompt]) and evaluation.comparable and _within_noise(scores, evaluation, seed)
-        ]
-        mine = costs[best]
-        if mine is None or not near:
-            return best
-        cheapest = min(near)
-        return cheapest[-1] if cheapest[0] < mine.of(self.cost) else best
+            return None, "characters"
+        measured = [measure(evaluation, price) for evaluation in evaluations]
+        if None in measured:
+            return None, "characters"
+        return [cost.of(self.cost) for cost in measured if cost], UNITS[self.cost]
 
 
 def front(
@@ -220,9 +214,3 @@ def _unbeaten(measured: Iterable[_Measured]) -> list[_Measured]:
         if not kept or one.mean > kept[-1].mean or (one.mean, one.price) == (kept[-1].mean, kept[-1].price):
             kept.append(one)
     return kept
-
-
-def _within_noise(best: Evaluation, other: Evaluation, seed: int) -> bool:
-    """Whether the paired loss against the best is within one standard error of nothing."""
-    losses = [value - other.values[row] for row, value in best.values.items() if row in other.values]
-    return bool(losses) and paired_interval(losses, seed=seed, level=NOISE).low <= 0

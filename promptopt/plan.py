@@ -10,8 +10,10 @@ from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .contracts.reward import OptionScore, Output, Reward
 from .errors import BadInput, ConfigError, DataError
+from .power import MIN_UNITS, Power, assumed_power, rows_needed
 from .records import Budget, Example, Usage
 from .setup import Setup
+from .splits import count_units
 
 LONGEST_TOKEN = 16
 """Bytes that hardly any token exceeds: turns a text's size into the fewest tokens it can have."""
@@ -28,6 +30,8 @@ class Plan:
         final_usd: US dollars of those, at worst.
         budget: the caps; None is no cap.
         fewest_calls: calls that the baseline, a choice between two, and the proof need at least.
+        power: what the rows of the verdict can show; None for log-likelihoods, whose spread is not known.
+        notes: what should be known before money is spent.
     """
 
     rows: tuple[int, int, int]
@@ -36,6 +40,8 @@ class Plan:
     final_usd: float
     budget: Budget
     fewest_calls: int
+    power: Power | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def search_calls(self) -> int | None:
@@ -50,12 +56,14 @@ def make_plan(setup: Setup) -> Plan:
 
     Raises:
         ConfigError: the budget is below the baseline and the smallest final comparison.
-        DataError: a row lacks what the reward needs (an answer, options).
+        DataError: a row lacks what the reward needs (an answer, options), or there are so few rows that
+            nothing could be shown.
         TemplateError: the seed prompt cannot be rendered.
     """
     task = setup.task
     search, select, n_test = task.splits.search, task.splits.select, task.splits.n_test
     task.splits.check(partial(_check_row, task.reward))
+    notes = _warnings(setup)
     calls, bound, least = _per_row(setup)
     fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
     final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
@@ -74,6 +82,45 @@ def make_plan(setup: Setup) -> Plan:
         final_usd=final * price.usd(bound) if price is not None else math.nan,
         budget=cap,
         fewest_calls=fewest,
+        power=make_power(setup),
+        notes=notes,
+    )
+
+
+def proving_units(setup: Setup) -> tuple[int, str]:
+    """Return the number of independent rows that the verdict rests on, and which split they are."""
+    splits = setup.task.splits
+    return (splits.test_units, "test") if splits.n_test else (count_units(splits.select), "select")
+
+
+def make_power(setup: Setup) -> Power | None:
+    """Return what the rows can show, as far as it can be said before; None for log-likelihoods."""
+    return None if setup.task.reward.needs == "likelihood" else assumed_power(*proving_units(setup))
+
+
+def _warnings(setup: Setup) -> tuple[str, ...]:
+    """Return what to know about the number of rows.
+
+    Raises:
+        DataError: there is no test split, and too few select rows to show anything.
+    """
+    units, split = proving_units(setup)
+    need = f"{MIN_UNITS} independent rows at least, about {rows_needed(0.1)} to see a gain of 10 points"
+    if split == "test":
+        if units >= MIN_UNITS:
+            return ()
+        rows = f"{units} independent test row{'s' if units != 1 else ''}"
+        return (f"{rows} cannot prove any improvement: that takes {need}",)
+    if units < MIN_UNITS:
+        raise DataError(
+            "select split",
+            "too few rows to show any improvement, and there is no test split",
+            got=f"{units} independent rows",
+            do=f"add rows: {need}",
+        )
+    return (
+        "no test split: the gain will be estimated on reused rows, which is not a held-out proof; "
+        f"set rows aside for one: {need}",
     )
 
 

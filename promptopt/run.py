@@ -17,9 +17,14 @@ from pathlib import Path
 from .calls import Caller
 from .errors import BudgetExhausted, ContractError, JournalError, ModelError
 from .events import Listener, Notice, Stage, Tick, ignore
+from .finals import Finals, decide
+from .gap import validation_gap
+from .guards import format_drift, overlap
 from .journal import Journal
 from .ledger import Ledger, Spent
 from .pareto import front
+from .plan import make_power, proving_units
+from .power import Power, observed_power
 from .prompt import Prompt
 from .records import Evaluation, Example, Usage
 from .runfolder import RunFolder
@@ -27,7 +32,7 @@ from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
 from .setup import Setup
 from .study import Candidate, Stopped, Study
-from .verdict import judge
+from .verdict import judge, judge_reused
 
 STEP = 64
 """Rows bought at a time in the final comparison: should the budget end, all prompts share most rows."""
@@ -122,6 +127,7 @@ class Run:
         self._workdir = workdir
         self._noted = 0.0
         self._rivals: int | None = None
+        self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(journal.get_meta("elapsed") or 0.0)
         self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed)
         self.caller = Caller(setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick)
@@ -139,8 +145,8 @@ class Run:
     def to_verdict(self, folder: RunFolder | None = None) -> Study:
         """Go through all stages and return the study."""
         stopped = self._search()
-        best = self._choose()
-        study = self._prove(best, stopped, folder)
+        best, finals, chosen_on = self._choose()
+        study = self._conclude(best, finals, chosen_on, stopped, folder.path if folder else None)
         self.listen(Stage("done"))
         return study
 
@@ -188,9 +194,10 @@ class Run:
             self.ledger.hold(Spent())
         return "finished"
 
-    def _choose(self) -> Prompt:
-        """Let the finalists and the seed prompt meet on the select rows; on a tie the seed prompt stays, else
-        the shorter wins.
+    def _choose(self) -> tuple[Prompt, Finals, list[Evaluation]]:
+        """Let the finalists and the seed prompt meet on the select rows.
+
+        Returns the winner, how it won, and what seed prompt and winner scored there.
         """
         task = self.setup.task
         seed = task.seed_prompt
@@ -200,16 +207,13 @@ class Run:
         self.listen(Stage("select", len(finalists) * len(rows)))
         evaluations = self._evaluate_together(finalists, rows, "select")
         self.candidates.scored("select", "select", evaluations)
-        ranked = [
-            (-evaluation.mean, prompt != seed, prompt.length, place, prompt)
-            for place, (prompt, evaluation) in enumerate(zip(finalists, evaluations, strict=True))
-            if evaluation.comparable
-        ]
-        best = min(ranked, key=lambda entry: entry[:-1])[-1] if ranked else seed
-        scored = list(zip(finalists, evaluations, strict=True))
-        return self.setup.objective.settle(
-            best, scored, self.setup.prices.get("target"), seed=self.setup.seed
+        self._groups |= {example.id: example.group for example in rows}
+        costs, unit = self.setup.objective.costs(finalists, evaluations, self.setup.prices.get("target"))
+        finals = decide(
+            finalists, evaluations, seed=self.setup.seed, groups=self._groups, costs=costs, unit=unit
         )
+        place = [prompt.id for prompt in finalists].index(finals.winner)
+        return finalists[place], finals, [evaluations[0], evaluations[place]]
 
     def _finalists(self) -> list[Prompt]:
         """Return the seed prompt and the best of the others, as decided once in the life of the run."""
@@ -224,31 +228,54 @@ class Run:
         self.candidates.add([known[prompt] for prompt in decided])
         return [known[prompt] for prompt in decided]
 
-    def _prove(self, best: Prompt, stopped: Stopped, folder: RunFolder | None) -> Study:
-        """Open the test rows, for the winner and the seed prompt alone."""
-        setup = self.setup
-        seed = setup.task.seed_prompt
+    def _prove(self, best: Prompt) -> list[Evaluation]:
+        """Open the test rows, for the seed prompt and the winner alone; return what each scored there."""
+        seed = self.setup.task.seed_prompt
         prompts = [seed] if best == seed else [seed, best]
-        rows = setup.task.splits.open_test("verdict")
+        rows = self.setup.task.splits.open_test("verdict")
         self.listen(Stage("test", len(prompts) * len(rows)))
         evaluations = self._evaluate_together(prompts, rows, "test")
         self.candidates.scored("test", "test", evaluations)
+        self._groups |= {example.id: example.group for example in rows}
+        return [evaluations[0], evaluations[-1]]
+
+    def _conclude(
+        self, best: Prompt, finals: Finals, chosen_on: list[Evaluation], stopped: Stopped, folder: Path | None
+    ) -> Study:
+        """Prove the winner, or without test rows estimate its gain, and write down all there is to say."""
+        task, seed = self.setup.task, self.setup.seed
+        tested = task.splits.n_test > 0
+        power = self._power(finals.scores, finals.winner_scores, "select")
+        if tested:
+            if power is not None and best != task.seed_prompt:
+                self.listen(Notice(power.line))
+            met = self._prove(best)
+            verdict = judge(*met, seed=seed, groups=self._groups)
+            rows = [row for row in met[0].values if row in met[1].values]
+            before, after = ([evaluation.values[row] for row in rows] for evaluation in met)
+            power = self._power(before, after, "test") or power
+        else:
+            met = chosen_on
+            verdict = judge_reused(finals, met[0], seed=seed, groups=self._groups)
         candidates = tuple(self._summary(record) for record in self.candidates.all())
         chosen_among = [(c.prompt, c.select) for c in candidates if c.select is not None]
-        objective = setup.objective
-        groups = {example.id: example.group for example in rows}
-        verdict = judge(evaluations[0], evaluations[-1], seed=setup.seed, groups=groups)
+        objective = self.setup.objective
         return Study(
             best=best,
-            seed_prompt=seed,
+            seed_prompt=task.seed_prompt,
             verdict=verdict,
             candidates=candidates,
-            front=front(chosen_among, objective.cost, setup.prices.get("target"), seed=setup.seed),
+            front=front(chosen_among, objective.cost, self.setup.prices.get("target"), seed=seed),
             objective=objective,
             spent=self.ledger.by_role,
             stopped=stopped,
             seconds=self.ledger.elapsed,
-            folder=folder.path if folder else None,
+            folder=folder,
+            finals=finals,
+            gap=validation_gap(finals, verdict),
+            power=power or make_power(self.setup),
+            overlap=overlap(best, task.seed_prompt, task.splits.search),
+            drift=format_drift(*met),
         )
 
     # --- the parts of stages -------------------------------------------------------------------------
@@ -297,6 +324,10 @@ class Run:
             test=found.get(("test", reward)),
             signal=max(signals, key=lambda evaluation: evaluation.n, default=None),
         )
+
+    def _power(self, before: Sequence[float], after: Sequence[float], seen: str) -> Power | None:
+        units, split = proving_units(self.setup)
+        return observed_power(before, after, rows=units, split=split, observed=f"{seen} rows")
 
     # --- budget --------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from .contracts.selector import Selector
 from .errors import BudgetExhausted, SealedSplit, UnsupportedError
 from .events import Listener, Notice, Scored, StageName, ignore
 from .journal import Journal
+from .memory import Memory, rank_back, renamed
 from .prompt import Prompt
 from .records import Budget, Evaluation, Example, Message, digest
 from .scoring import Scorer
@@ -64,6 +65,15 @@ class Candidates:
                     self._records[prompt.id] = CandidateRecord(prompt)
                     self._journal.put_prompt(prompt.id, prompt.to_dict())
 
+    def evaluations(self, split: str, reward: str) -> dict[str, Evaluation]:
+        """Return the largest evaluation of every prompt that has one, by the prompt's id."""
+        kind = (split, reward)
+        return {
+            key: record.evaluations[kind]
+            for key, record in self._records.items()
+            if kind in record.evaluations
+        }
+
     def scored(self, stage: StageName, split: str, evaluations: Sequence[Evaluation]) -> None:
         """Keep each evaluation unless a larger one of its kind is known, and tell the listener."""
         for evaluation in evaluations:
@@ -107,6 +117,7 @@ class RunSession:
         self._before_scoring = before_scoring
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
+        self._memory = Memory()
         self._row_of = {example.id: example for example in task.rows}
 
     @property
@@ -120,32 +131,55 @@ class RunSession:
         rows: int | Sequence[Example] | None = None,
         reward: str | None = None,
     ) -> list[Evaluation]:
-        """Evaluate prompts on the first `rows` search rows, or on the search rows given."""
+        """Evaluate prompts on the first `rows` search rows, or on the search rows given.
+
+        A prompt that says the same as an earlier one has that one's cells, and is no candidate of its own.
+        """
         examples = self._rows(rows)
         name = self._known_reward(reward)
-        self._candidates.add(prompts)
+        firsts = [self._memory.first(prompt) for prompt in prompts]
+        unique = list({prompt.id: prompt for prompt in firsts}.values())
+        self._candidates.add(unique)
         self._before_scoring()
         try:
-            evaluations = self._scorer.evaluate(prompts, examples, name, "search")
+            evaluations = self._scorer.evaluate(unique, examples, name, "search")
         except BudgetExhausted:
             # What was paid for in full may still win.
-            done = self._scorer.finished(prompts, examples, name, "search")
+            done = self._scorer.finished(unique, examples, name, "search")
             self._candidates.scored("search", "search", done)
             raise
         self._candidates.scored("search", "search", evaluations)
-        return evaluations
+        found = {evaluation.prompt: evaluation for evaluation in evaluations}
+        return [renamed(found[one.id], prompt.id) for one, prompt in zip(firsts, prompts, strict=True)]
 
     def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
-        """Return the evaluations of the `k` best prompts, best first."""
-        unique = list({prompt.id: prompt for prompt in prompts}.values())
+        """Return the evaluations of the `k` best prompts, best first.
+
+        A prompt that a selector has dropped before gets no further rows: it is compared on those it has.
+        """
+        name = self._known_reward(reward)
+        asked: dict[str, Prompt] = {}
+        for prompt in prompts:
+            asked.setdefault(self._memory.first(prompt).id, prompt)
+        firsts = [self._memory.first(prompt) for prompt in asked.values()]
+        dropped = [prompt for prompt in firsts if self._memory.was_dropped(prompt, name)]
+        left_out = {prompt.id for prompt in dropped}
+        fresh = [prompt for prompt in firsts if prompt.id not in left_out]
 
         def score(places: Sequence[int], n: int) -> list[Evaluation]:
-            return self.score([unique[place] for place in places], n, reward)
+            return self.score([fresh[place] for place in places], n, reward)
 
-        best = self._selector.select(score, len(unique), len(self.task.rows), min(k, len(unique)))
-        name = self._known_reward(reward)
-        records = {record.prompt.id: record for record in self._candidates.all()}
-        return [records[unique[place].id].evaluations["search", name] for place in best]
+        best: list[int] = []
+        if fresh:
+            best = self._selector.select(score, len(fresh), len(self.task.rows), min(k, len(fresh)))
+        known = self._candidates.evaluations("search", name)
+        chosen = [known[fresh[place].id] for place in best]
+        kept = rank_back(chosen, [known[prompt.id] for prompt in dropped], min(k, len(firsts)))
+        places = {evaluation.prompt for evaluation in kept}
+        self._memory.keep((prompt for prompt in firsts if prompt.id in places), name)
+        # One that no selector has looked at has no cells to be remembered by.
+        self._memory.drop((p for p in firsts if p.id not in places and p.id in known), name)
+        return [renamed(evaluation, asked[evaluation.prompt].id) for evaluation in kept]
 
     def propose(
         self,

@@ -16,7 +16,7 @@ from .data import Columns, Rows
 from .job import Job, ModelSpec, PluginSpec
 from .pareto import Objective
 from .records import Budget, Price, digest
-from .splits import Sizes, make_splits
+from .splits import Sizes, make_splits, sizes_for
 from .task import Task
 
 
@@ -69,7 +69,7 @@ def from_job(job: Job) -> Setup:
     """
     rows = _rows(job)
     prompt = job.build_prompt(rows.fields)
-    sizes = Sizes(job.data.sizes.search, job.data.sizes.select, job.data.sizes.test)
+    sizes = sizes_for(rows, Sizes(job.data.sizes.search, job.data.sizes.select, job.data.sizes.test))
     splits = make_splits(rows, seed=job.seed, sizes=sizes, allow_duplicates=job.data.allow_duplicates)
     reward = plugins.build("rewards", job.reward.name, job.reward.options)
     task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NoReturn
 
 from .data import Row, Rows
 from .errors import ConfigError, DataError, SealedSplit, did_you_mean
+from .power import MIN_UNITS
 from .records import Example, digest
 
 SplitName = Literal["search", "select", "test"]
@@ -36,9 +37,15 @@ only ranks.
 """
 
 
+_UNTESTED: dict[SplitName, float] = {"select": SHARES["select"] + SHARES["test"], "search": SHARES["search"]}
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows wanted in each split; None is the default: the share of `SHARES`, at most `CAPS`."""
+    """Rows wanted in each split; None is the default: the share of `SHARES`, at most `CAPS`.
+
+    `test` 0 is no test split: its share goes to select, whose rows then have to prove, too.
+    """
 
     search: int | None = None
     select: int | None = None
@@ -61,7 +68,8 @@ class Splits:
     Attributes:
         search: rows for the searcher, in the run's seeded order; blocks are prefixes of it.
         select: rows for choosing the winner, likewise.
-        n_test: number of test rows.
+        n_test: number of test rows; 0 is no test split.
+        test_units: number of independent test rows: those that share a group count once.
         unused: number of rows that sizes and caps left out.
         fields: names of the input fields.
         fingerprint: digest of ids and contents of all three splits in their order.
@@ -78,6 +86,7 @@ class Splits:
         "n_test",
         "search",
         "select",
+        "test_units",
         "unused",
     )
 
@@ -94,6 +103,7 @@ class Splits:
         self._test: tuple[Example, ...] | None = tuple(test)
         self._purpose = ""
         self.n_test = len(self._test)
+        self.test_units = count_units(self._test)
         self.unused = unused
         self.fingerprint = digest([_contents(rows) for rows in (self.search, self.select, self._test)])
         self.marks: dict[str, tuple[SplitName, str, str | None]] = {
@@ -131,8 +141,11 @@ class Splits:
             purpose: why, in a few words; a second opener is told.
 
         Raises:
+            DataError: there are none.
             SealedSplit: they were opened before.
         """
+        if not self.n_test:
+            raise DataError("test split", "holds no rows", do="give sizes.test rows, or use another split")
         if self._test is None:
             raise SealedSplit(
                 "test split",
@@ -180,22 +193,40 @@ def make_splits(
     Raises:
         DataError: a split is unknown, missing or too small, or two declared splits share inputs or a group.
     """
-    pools = _pools(rows)
+    tested = sizes.test != 0
+    pools = _pools(rows, tested)
     _check_disjoint(pools, allow_duplicates)
-    drawn: dict[SplitName, list[Example]] = {}
+    drawn: dict[SplitName, list[Example]] = {"test": []}
     for names, pool in pools.items():
-        drawn |= _draw(pool, names, sizes, seed)
+        drawn |= _draw(pool, names, sizes, seed, SHARES if tested else _UNTESTED)
     unused = len(rows) - sum(map(len, drawn.values()))
     return Splits(drawn["search"], drawn["select"], drawn["test"], rows.fields, unused)
+
+
+def sizes_for(rows: Rows, sizes: Sizes) -> Sizes:
+    """Return the sizes to split these rows by: without a test split where it could prove nothing.
+
+    A test split that nobody asked for, with fewer independent rows than any improvement needs, would only
+    take rows away from the choice.
+    """
+    if sizes.test is not None or any(row.split is not None for row in rows):
+        return sizes
+    units = len(_units(list(rows), 0))
+    return replace(sizes, test=0) if round(units * SHARES["test"]) < MIN_UNITS else sizes
+
+
+def count_units(rows: Iterable[Example]) -> int:
+    """Return the number of independent rows: those that share a group count once."""
+    return len({(row.group is None, row.id if row.group is None else row.group) for row in rows})
 
 
 Pools = dict[tuple[SplitName, ...], list[Row]]
 
 
-def _pools(rows: Rows) -> Pools:
+def _pools(rows: Rows, tested: bool) -> Pools:
     """Return what to draw from what: one pool for all three splits, or a pool for each declared one."""
     if all(row.split is None for row in rows):
-        return {tuple(SHARES): list(rows)}
+        return {tuple(SHARES if tested else _UNTESTED): list(rows)}
     declared: dict[SplitName, list[Row]] = {}
     for row in rows:
         if row.split is None:
@@ -209,7 +240,9 @@ def _pools(rows: Rows) -> Pools:
         declared.setdefault(name, []).append(row)
     drawn: tuple[SplitName, SplitName] = ("select", "search")
     rest = [name for name in drawn if name in declared]
-    if not rest or "test" not in declared:
+    if not tested:
+        declared.pop("test", None)
+    if not rest or (tested and "test" not in declared):
         raise DataError(
             "splits",
             f"no {'test' if rest else 'search'} rows among the declared splits",
@@ -217,7 +250,9 @@ def _pools(rows: Rows) -> Pools:
             do="declare some, or set split to null to draw all splits by seed",
         )
     if len(rest) == 1:
-        return {("test",): declared["test"], drawn: declared[rest[0]]}
+        return (
+            {("test",): declared["test"], drawn: declared[rest[0]]} if tested else {drawn: declared[rest[0]]}
+        )
     return {(name,): pool for name, pool in declared.items()}
 
 
@@ -258,10 +293,10 @@ def _keys(row: Row) -> Iterable[tuple[str, object]]:
 
 
 def _draw(
-    pool: list[Row], names: tuple[SplitName, ...], sizes: Sizes, seed: int
+    pool: list[Row], names: tuple[SplitName, ...], sizes: Sizes, seed: int, shares: Mapping[SplitName, float]
 ) -> dict[SplitName, list[Example]]:
     """Draw the splits `names` from a pool; each comes out in seeded order."""
-    counts = _counts(len(pool), names, sizes)
+    counts = _counts(len(pool), names, sizes, shares)
     units = _units(pool, seed)
     if len(units) < len(names):
         raise DataError(
@@ -291,7 +326,9 @@ def _draw(
     return drawn
 
 
-def _counts(n: int, names: tuple[SplitName, ...], sizes: Sizes) -> dict[SplitName, int]:
+def _counts(
+    n: int, names: tuple[SplitName, ...], sizes: Sizes, shares: Mapping[SplitName, float]
+) -> dict[SplitName, int]:
     """Return the rows to aim at for each split of a pool of `n` rows."""
     given = {name: size for name in names if (size := sizes.of(name)) is not None}
     for name, size in given.items():
@@ -305,10 +342,10 @@ def _counts(n: int, names: tuple[SplitName, ...], sizes: Sizes) -> dict[SplitNam
         raise DataError(
             where, f"{asked} rows asked for{more}; there are {n}", do="ask for fewer, or add rows"
         )
-    total, total_unset = sum(SHARES[name] for name in names), sum(SHARES[name] for name in unset)
+    total, total_unset = sum(shares[name] for name in names), sum(shares[name] for name in unset)
     return given | {
         name: max(
-            1, min(CAPS[name], round(n * SHARES[name] / total), round(left * SHARES[name] / total_unset))
+            1, min(CAPS[name], round(n * shares[name] / total), round(left * shares[name] / total_unset))
         )
         for name in unset
     }

@@ -8,7 +8,8 @@ widened to the width that a t interval would have ("expanded percentile", T. Hes
 Should Know About the Bootstrap, The American Statistician 69(4), 2015, section 3.4), over the data plus
 one pseudo-observation split between +s and -s, s the largest absolute difference seen (the idea of
 D. Bonett and R. Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based
-on Paired Data, J. Educational and Behavioral Statistics 37(4), 2012, at half their weight). It covers
+on Paired Data, J. Educational and Behavioral Statistics 37(4), 2012, at half their weight). Of groups'
+sums s is the root mean square: with the largest, 12 or 20 groups would be covered in 98% of cases. It covers
 94-98% for n >= 50 in these cases (more where fewer than one pair in twenty disagrees), its lower bound errs
 in at most about 3%, and a table where no pair disagrees does not get an interval of width zero.
 """
@@ -100,7 +101,7 @@ def paired_interval(
     data = _checked("paired_interval", differences)
     sums, sizes = _units("paired_interval", data, groups)
     # With no difference anywhere the data name no scale; 1 is that of a score in [0, 1].
-    scale = float(np.abs(sums).max()) or float(sizes.max())
+    scale = _scale(sums, sizes) or float(sizes.max())
     kinds, counts = _kinds(sums, sizes)
     size = float(sizes.mean())
     kinds = np.vstack([kinds, [[scale, size], [-scale, size]]])
@@ -245,6 +246,15 @@ def _percentiles(
     tail = _expanded_tail(draws, level)
     low, high = np.quantile(np.concatenate(parts), [tail, 1 - tail])
     return Interval(float(low), float(high), level)
+
+
+def _scale(sums: Floats, sizes: Floats) -> float:
+    """Return the size of the pseudo-observation: 0 when no unit differs."""
+    size = np.abs(sums[sums != 0])
+    if not len(size):
+        return 0.0
+    # The largest of a few groups' sums says more of the groups' sizes than of rows not seen.
+    return float(size.max()) if sizes.max() <= 1 else math.sqrt(float((size**2).mean()))
 
 
 def _expanded_tail(units: int, level: float) -> float:

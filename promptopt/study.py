@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .finals import Finals
+from .gap import Gap
+from .guards import FormatDrift, Overlap
 from .ledger import Spent
 from .pareto import Objective, Point, measure
+from .power import Power
 from .prompt import Prompt
 from .records import Evaluation
 from .verdict import Verdict
@@ -55,6 +59,11 @@ class Study:
         stopped: whether the search finished or the budget ended it.
         seconds: wall time, interrupted parts included.
         folder: where the run is kept; None for a run in memory.
+        finals: how the winner was chosen on the select rows.
+        gap: what became of its gain on the test rows; None when the seed prompt won, or without a test split.
+        power: what the rows of the verdict could show at all.
+        overlap: what the winner repeats of search rows.
+        drift: whether the winner's replies still read as answers.
     """
 
     best: Prompt
@@ -67,6 +76,17 @@ class Study:
     stopped: Stopped = "finished"
     seconds: float = 0.0
     folder: Path | None = None
+    finals: Finals | None = None
+    gap: Gap | None = None
+    power: Power | None = None
+    overlap: Overlap | None = None
+    drift: FormatDrift | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know besides the verdict: its notes, and what the guards found."""
+        leak = self.overlap.note if self.overlap is not None else ""
+        return (*self.verdict.notes, leak) if leak else self.verdict.notes
 
     @property
     def total(self) -> Spent:
@@ -87,6 +107,10 @@ class Study:
             "line": self.verdict.line,
             "best": self.best.to_dict() | {"id": self.best.id},
             "seed_prompt": self.seed_prompt.to_dict() | {"id": self.seed_prompt.id},
+            "finals": _plain(self.finals),
+            "gap": _plain(self.gap),
+            "power": _plain(self.power),
+            "guards": {"overlap": _plain(self.overlap), "format": _plain(self.drift)},
             "candidates": len(self.candidates),
             "objective": asdict(self.objective),
             "front": [point.to_dict() for point in self.front],
@@ -94,6 +118,10 @@ class Study:
             "seconds": round(self.seconds, 3),
             "spent": {role: asdict(spent) for role, spent in self.spent.items()},
         }
+
+
+def _plain(part: Finals | Gap | Power | Overlap | FormatDrift | None) -> dict[str, Any] | None:
+    return None if part is None else part.to_dict()
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

@@ -320,3 +320,14 @@ def _described(value: dict[str, Any], schema: dict[str, Any]) -> bool:
     return "description" in value or any(
         "description" in schema["$defs"][r.rsplit("/", 1)[1]] for r in references
     )
+
+
+def test_a_search_file_alone_needs_a_test_size_of_zero(tmp_path: Path) -> None:
+    text = MINIMAL.replace("data: rows.jsonl", "data: {search: a.jsonl}")
+    with pytest.raises(ConfigError, match=r"needs a `test` file beside `search`.*sizes: \{test: 0\}"):
+        job(tmp_path, text)
+    without = job(tmp_path, text, "data.sizes.test=0")
+    assert without.data.sizes.test == 0
+    assert without.data.test is None
+    with pytest.raises(ConfigError, match=r"data\.sizes\.test must be greater than or equal to 0; got -1"):
+        job(tmp_path, text, "data.sizes.test=-1")

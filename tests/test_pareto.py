@@ -8,6 +8,7 @@ from toys import TryAll, fake, make_setup, target_reply
 
 from promptopt.contracts.model import Completion
 from promptopt.errors import ConfigError
+from promptopt.finals import decide
 from promptopt.pareto import Cost, Objective, front, measure
 from promptopt.programs import ChainOfThought
 from promptopt.prompt import Prompt
@@ -92,16 +93,24 @@ def test_the_front_goes_to_the_finals_first_then_the_front_of_the_rest():
 
 
 def test_cheap_takes_the_cheapest_within_one_standard_error_of_the_best():
+    seed = scored("seed", [0] * 40, 90)
     best = scored("best", [1] * 30 + [0] * 10, 50)
     near = scored("near", [1] * 29 + [0] * 10 + [1], 20)  # one lost, one won
     far = scored("far", [1] * 20 + [0] * 20, 5)
-    finalists = [best, near, far]
     cheap = Objective("pareto", prefer="cheap")
-    assert Objective("pareto").settle(best[0], finalists) == best[0]
-    assert cheap.settle(best[0], finalists) == near[0]
-    assert cheap.settle(best[0], [best, far]) == best[0]
-    assert cheap.settle(best[0], [best, scored("dearer", [1] * 30 + [0] * 10, 60)]) == best[0]
-    assert cheap.settle(best[0], [scored("best", [1] * 30 + [0] * 10, 0), near]) == best[0]
+
+    def winner(objective, *finalists):
+        prompts, evaluations = zip(seed, *finalists, strict=True)
+        costs, unit = objective.costs(prompts, evaluations)
+        return decide(prompts, evaluations, seed=0, costs=costs, unit=unit)
+
+    assert winner(cheap, best, near, far).winner == near[0].id
+    assert "cheapest (20 prompt tokens an answer)" in winner(cheap, best, near, far).why
+    assert winner(cheap, best, far).winner == best[0].id
+    assert winner(cheap, best, scored("dearer", [1] * 30 + [0] * 10, 60)).winner == best[0].id
+    dear_but_short = scored("b", [1] * 30 + [0] * 10, 60)
+    assert winner(Objective("pareto"), best, dear_but_short).winner == dear_but_short[0].id
+    assert winner(cheap, best, dear_but_short).winner == best[0].id
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from toys import Exact, make_setup
+from toys import Exact, make_setup, rows
 
 from promptopt.contracts.model import GenerateRequest
 from promptopt.data import Columns, read
@@ -13,6 +13,7 @@ from promptopt.plan import make_plan
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Price
+from promptopt.rewards.likelihood import LogLikelihood
 from promptopt.rewards.multiple_choice import MultipleChoice
 from promptopt.run import execute
 from promptopt.splits import Sizes, make_splits
@@ -26,6 +27,36 @@ def test_calls_are_counted_stage_by_stage():
     assert plan.search_calls == 1000 - 20 - plan.final_calls
     assert plan.fewest_calls == 20 + 2 * 15 + 2 * 25
     assert make_plan(make_setup()).search_calls is None
+
+
+def test_the_plan_says_what_the_rows_can_show():
+    plan = make_plan(make_setup())
+    assert plan.power.line.startswith(
+        "with 25 test rows a gain under 29 points cannot be seen; you need about 310"
+    )
+    assert plan.notes == ()
+    grouped = [{**row, "group": f"g{index // 2}"} for index, row in enumerate(rows(60))]
+    shared = make_setup(rows=grouped, sizes=Sizes(search=20, select=14, test=26))
+    assert make_plan(shared).power.rows == 13
+    assert make_plan(make_setup(reward=LogLikelihood())).power is None
+
+
+def test_a_test_split_too_small_to_prove_anything_is_said_before():
+    (note,) = make_plan(make_setup(sizes=Sizes(search=20, select=15, test=5))).notes
+    assert note == (
+        "5 independent test rows cannot prove any improvement: that takes 6 independent rows at least, "
+        "about 77 to see a gain of 10 points"
+    )
+
+
+def test_no_test_split_is_cheaper_warned_of_and_refused_where_nothing_could_be_shown():
+    plan = make_plan(make_setup(sizes=Sizes(search=20, select=15, test=0)))
+    assert plan.rows == (20, 15, 0)
+    assert plan.final_calls == 6 * 15
+    assert plan.power.line.startswith("with 15 select rows")
+    assert "not a held-out proof" in plan.notes[0]
+    with pytest.raises(DataError, match=r"too few rows to show any improvement.*got '5 independent rows'"):
+        make_plan(make_setup(sizes=Sizes(search=20, select=5, test=0)))
 
 
 def test_programs_and_samples_multiply_calls():

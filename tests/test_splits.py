@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from promptopt.data import Rows, read
 from promptopt.errors import ConfigError, DataError, SealedSplit
 from promptopt.records import Example
-from promptopt.splits import CAPS, Sizes, Splits, make_splits
+from promptopt.splits import CAPS, Sizes, Splits, make_splits, sizes_for
 
 
 def numbered(n: int, split: str | None = None, start: int = 0, groups: int = 0) -> Rows:
@@ -174,6 +174,43 @@ def test_too_few_rows() -> None:
     assert "sizes.search: asks for 8 rows; keeping groups and equal inputs together leaves" in failure(
         numbered(12, groups=3), Sizes(search=8, select=1, test=1)
     )
+
+
+# --- without a test split --------------------------------------------------------------------------
+
+
+def test_a_test_size_of_zero_gives_its_share_to_select() -> None:
+    splits = make_splits(numbered(100), seed=0, sizes=Sizes(test=0))
+    assert (len(splits.search), len(splits.select), splits.n_test, splits.unused) == (40, 60, 0, 0)
+    with pytest.raises(DataError, match="test split: holds no rows"):
+        splits.open_test("a peek")
+    assert "sizes.search: must be at least 1; got 0" in failure(numbered(9), Sizes(search=0))
+    assert "sizes.test: must be at least 1; got -1" in failure(numbered(9), Sizes(test=-1))
+
+
+def test_declared_splits_do_without_test_rows_too() -> None:
+    search, select, test = numbered(9, "train"), numbered(5, "dev", 20), numbered(4, "test", 30)
+    for rows in (search + select, search + select + test):
+        splits = make_splits(rows, seed=0, sizes=Sizes(test=0))
+        assert (len(splits.search), len(splits.select), splits.n_test) == (9, 5, 0)
+        assert splits.unused == len(rows) - 14
+    drawn = make_splits(search + test, seed=0, sizes=Sizes(test=0))
+    assert len(drawn.search) + len(drawn.select) == 9
+
+
+def test_a_test_split_that_could_prove_nothing_is_not_made() -> None:
+    assert sizes_for(numbered(13), Sizes()) == Sizes(test=0)
+    assert sizes_for(numbered(14), Sizes()) == Sizes()
+    assert sizes_for(numbered(60, groups=13), Sizes(search=9)) == Sizes(search=9, test=0)
+    assert sizes_for(numbered(13), Sizes(test=3)) == Sizes(test=3)
+    assert sizes_for(numbered(9, "train") + numbered(2, "test", 20), Sizes()) == Sizes()
+
+
+def test_rows_of_one_group_are_one_unit() -> None:
+    splits = make_splits(numbered(60, groups=20), seed=0)
+    opened = splits.open_test("count")
+    assert splits.test_units == len({row.group for row in opened}) < splits.n_test
+    assert make_splits(numbered(60), seed=0).test_units == 24
 
 
 # --- declared splits -------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from promptopt import stats
 from promptopt.errors import ContractError
+from promptopt.finals import decide
+from promptopt.prompt import Prompt
 from promptopt.records import Cell, Evaluation, Score
 from promptopt.stats import Interval, mcnemar_exact, mean_interval, paired_interval, permutation_test
-from promptopt.verdict import Verdict, judge
+from promptopt.verdict import Verdict, judge, judge_reused
 
 
 def evaluation(prompt, values, reward="exact_match"):
@@ -158,7 +160,77 @@ def test_rows_that_share_a_group_count_as_one():
 def test_lost_answers_are_noted():
     cells = tuple(Cell("best", str(row), score=Score(0.0, parsed=row > 3)) for row in range(10))
     verdict = judge(evaluation("seed", [0] * 10), Evaluation("best", "exact_match", cells), seed=0)
-    assert "replies without a readable answer: 0 -> 4" in verdict.notes
+    assert verdict.notes == (
+        "output format: replies without a readable answer 0% -> 40% (0 of 10 -> 4 of 10)",
+    )
+
+
+# --- without a test split --------------------------------------------------------------------------
+
+
+def reuse(*scores, **options):
+    """Judge the finals of a seed prompt and others on the rows they met."""
+    prompts = [Prompt("x" * (place + 5)) for place in range(len(scores))]
+    evaluations = [evaluation(p.id, values) for p, values in zip(prompts, scores, strict=True)]
+    finals = decide(prompts, evaluations, seed=0, **options)
+    return judge_reused(finals, evaluations[0], seed=0, **options)
+
+
+def test_reused_rows_are_labelled_and_prove_nothing():
+    verdict = reuse([0] * 40, [1] * 30 + [0] * 10)
+    assert not verdict.held_out
+    assert verdict.likely
+    assert not verdict.reliable
+    assert (verdict.n, verdict.baseline, verdict.difference) == (40, 0, pytest.approx(0.75))
+    assert verdict.interval == paired_interval([1.0] * 30 + [0.0] * 10, seed=0)
+    assert verdict.line.startswith("baseline 0.00 [.00,.09] -> best 0.75 [.60,.86] on 40 reused rows; paired")
+    assert verdict.line.endswith("; estimated on reused rows; not a held-out proof: likely better")
+    assert verdict.notes[0].startswith("no test split")
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False))) == verdict
+
+
+def test_a_narrow_gain_on_reused_rows_is_not_even_likely():
+    verdict = reuse([0] * 20 + [1] * 20, [1] * 3 + [0] * 17 + [1] * 19 + [0])
+    assert not verdict.likely
+    assert verdict.line.endswith(
+        "estimated on reused rows; not a held-out proof: no reliable improvement; keep your prompt"
+    )
+
+
+def test_the_gain_on_reused_rows_is_not_that_of_the_luckiest():
+    flattered, told = [], []
+    for seed in range(60):
+        table = np.random.default_rng(seed).random((6, 40)) < 0.5
+        verdict = reuse(*table.tolist())
+        if not verdict.same_prompt:
+            flattered.append(max(table.mean(axis=1)) - table[0].mean())
+            told.append(verdict.difference)
+    assert np.mean(told) < np.mean(flattered) / 2
+
+
+def test_a_seed_prompt_kept_on_reused_rows():
+    verdict = reuse([1] * 30 + [0] * 10, [1] * 20 + [0] * 20)
+    assert verdict.same_prompt
+    assert verdict.interval == Interval(0.0, 0.0)
+    assert verdict.line == (
+        "baseline 0.75 [.60,.86] on 40 reused rows; estimated on reused rows; not a held-out proof: "
+        "no reliable improvement; keep your prompt"
+    )
+    assert reuse([1] * 30 + [0] * 10).same_prompt
+
+
+def test_reused_rows_of_a_group_count_as_one():
+    groups = {str(row): f"g{row // 10}" for row in range(40)}
+    assert reuse([0] * 40, [1] * 30 + [0] * 10).likely
+    grouped = reuse([0] * 40, [1] * 30 + [0] * 10, groups=groups)
+    assert not grouped.likely
+    assert "rows share groups: 40 rows are 4 independent units" in grouped.notes
+
+
+def test_reused_rows_without_scores_are_a_verdict_too():
+    verdict = reuse([None] * 10, [1] * 10)
+    assert (verdict.n, verdict.likely) == (0, False)
+    assert verdict.line.startswith("no select row has both scores; estimated on reused rows")
 
 
 def test_scores_of_two_rewards_are_refused():

@@ -89,8 +89,9 @@ def print_plan(job: Job, planned: Plan) -> None:
     search, select, test = planned.rows
     cap = planned.budget
     proposer = job.roles["proposer"].model
+    proof = f"{count(test)} test (sealed until the end)" if test else "no test rows"
     lines = {
-        "rows": f"{count(search)} search, {count(select)} select, {count(test)} test (sealed until the end)",
+        "rows": f"{count(search)} search, {count(select)} select, {proof}",
         "target": f"{job.target.model}, judged by {job.reward.name}",
         "search": f"{job.search.name}, prompts written by "
         + ("the target itself" if proposer == job.target.model else proposer),
@@ -116,7 +117,9 @@ def print_plan(job: Job, planned: Plan) -> None:
     lines["ceiling"] = (
         ", ".join(caps) if caps else "none: the search ends by itself; set `budget` for a hard cap"
     )
-    for key, text in lines.items():
+    if planned.power is not None:
+        lines["power"] = planned.power.line
+    for key, text in [*lines.items(), *(("note", note) for note in planned.notes)]:
         print(f"{key:<9}{text}")
     sys.stdout.flush()
 
@@ -134,11 +137,17 @@ def print_study(study: Study, place: Path) -> None:
         print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
         if study.best.demonstrations:
             print(f"  with {len(study.best.demonstrations)} demonstrations")
+    if study.finals is not None:
+        print(f"why:    {study.finals.why}")
+    if study.gap is not None:
+        print(f"gap:    {study.gap.line}")
+    if study.power is not None:
+        print(f"power:  {study.power.line}")
     print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
     print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
-    for note in study.verdict.notes:
+    for note in study.notes:
         print(f"note:   {note}")
     print(study.verdict.line)
 

@@ -52,8 +52,46 @@ def test_quiet_prints_the_verdict_alone_and_a_finished_run_is_resumed_for_free(
 def test_a_dry_run_calls_nothing_and_leaves_nothing(tmp_path: Path, capsys: Capture) -> None:
     make_world(tmp_path / "job", JOB.replace("models.py:target", "models.py:interrupted"))
     assert main(["run", "job", "--dry-run"]) == 0
-    assert "ceiling  2,000 calls" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "ceiling  2,000 calls" in out
+    assert "power    with 24 test rows a gain under 30 points cannot be seen; you need about 310 rows" in out
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_closing_lines_say_why_the_gap_and_the_power(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    starts = (
+        "why:    highest mean on 12 select rows",
+        "gap:    on the rows it was",
+        "power:  with 24 test rows",
+    )
+    for start in starts:
+        assert any(line.startswith(start) for line in lines), start
+
+
+def test_a_job_without_a_test_split_ends_in_an_estimate(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job", "--set", "data.sizes.test=0"]) == 0
+    out = capsys.readouterr().out
+    assert "24 search, 36 select, no test rows" in out
+    assert "note     no test split: the gain will be estimated on reused rows" in out
+    assert out.splitlines()[-1].endswith("estimated on reused rows; not a held-out proof: likely better")
+    assert main(["ls"]) == 0
+    assert "keep your prompt" in capsys.readouterr().out
+
+
+def test_few_rows_lose_their_test_split_and_very_few_are_refused(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path / "few", rows=12)
+    assert main(["run", "few", "--dry-run"]) == 0
+    assert "5 search, 7 select, no test rows" in capsys.readouterr().out
+    make_world(tmp_path / "tiny", rows=8)
+    assert main(["run", "tiny"]) == 2
+    assert capsys.readouterr().err == (
+        "select split: too few rows to show any improvement, and there is no test split; got '5 independent "
+        "rows'; add rows: 6 independent rows at least, about 77 to see a gain of 10 points\n"
+    )
 
 
 def test_the_command_line_changes_the_job(tmp_path: Path, capsys: Capture) -> None:
