@@ -14,7 +14,7 @@ from random import Random
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from .corpus import held_out, human_instructions, lexicon, open_words
+from .corpus import held_out, human_instructions, lexicon
 from .documents import tree
 from .families import FAMILIES, reviews_and_requests
 from .families.numbers import ONES, TENS
@@ -31,6 +31,11 @@ MARKS = (
     "\nScore: ",
     "\nExpected: ",
 )
+OPENERS = (
+    "a", "are", "can", "could", "do", "does", "how", "i", "if", "is", "it", "my", "please", "tell", "the",
+    "what", "when", "where", "which", "who", "will", "would",
+)  # fmt: skip
+"""Words that requests and phrases begin with."""
 SIZE = 4700
 """Tokens in all, at most."""
 CHAT = (
@@ -97,10 +102,13 @@ def _inside() -> list[str]:
 
 
 def _alone() -> list[str]:
-    """Return the words that are a whole input or answer, or begin one."""
+    """Return the words that are one token also without a leading space: items of lists, names, answers.
+
+    All others are spelled where they begin a text, so that letter tasks, plurals and tenses hold for them;
+    of these few the model has to learn the spelling by heart.
+    """
     words = lexicon()
-    tables = ("antonyms", "synonyms", "capitals", "genders", "german", "adjectives", "comparatives_irregular")
-    found = [word for name in tables for pair in words[name] for word in pair]
+    found = [*OPENERS, *(word for pair in words["capitals"] for word in pair)]
     found += [item for items in words["categories"].values() for item in items]
     return sorted({*found, *words["names"], *words["animal_sizes"], *ONES, *TENS[2:], *_labels()})
 
@@ -111,15 +119,14 @@ def _labels() -> list[str]:
 
 def build() -> PreTrainedTokenizerFast:
     """Build the tokenizer from the recipe's own documents; the same every time."""
-    letters = {word for word, _ in open_words()} - set(_alone())
+    alone = set(_alone())
     vocabulary = {token: index for index, token in enumerate(SPECIAL)}
     for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
         vocabulary[byte] = len(vocabulary)
     for letter in "abcdefghijklmnopqrstuvwxyz0123456789":
         vocabulary[f"Ġ{letter}"] = len(vocabulary)
     for piece, count in sorted(_counted().items(), key=lambda item: (-item[1], item[0])):
-        # Inputs of the letter tasks are spelled; as openers of an instruction ("write") words are frequent.
-        spelled = piece in letters and count < 40
+        spelled = piece.islower() and piece[0].isalpha() and piece[0] != "Ġ" and piece not in alone
         word = re.fullmatch(r"Ġ?['’]?[A-Za-zÄÖÜäöüßÃ¤¶¼Ł©]+", piece)
         if word and len(piece.lstrip("Ġ")) > 1 and piece not in vocabulary and count >= 2 and not spelled:
             vocabulary[piece] = len(vocabulary)

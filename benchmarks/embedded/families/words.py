@@ -9,6 +9,7 @@ from random import Random
 from ..contracts import Family
 from ..corpus import DATA, lexicon, open_words, public_rows
 from ._draw import rule
+from .lists import items
 
 
 @cache
@@ -17,7 +18,8 @@ def _words() -> tuple[str, ...]:
 
 
 def _word(rng: Random) -> str:
-    return rng.choice(_words())
+    # Items of lists are single tokens: their spelling takes practice.
+    return rng.choice(items() if rng.random() < 0.08 else _words())
 
 
 def _short_word(rng: Random) -> str:
