@@ -65,7 +65,7 @@ def _long_forbidden() -> tuple[str, ...]:
 
 
 def reserved(text: str) -> bool:
-    """Whether a wording is kept for evaluation: one in ten, for good, and what is, or holds, a held-out one."""
+    """Whether a wording is kept for evaluation: one in ten, for good, and all that hold a held-out one."""
     plain = normal(text)
     if plain in forbidden() or crc32(plain.encode()) % 10 == 0:
         return True
