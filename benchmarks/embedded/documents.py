@@ -36,9 +36,9 @@ INVENTED = (
 
 
 def tree(rng: Random) -> Tree:
-    """Draw a document: half of them instructions, the others demonstrations, steps and meta-prompts."""
+    """Draw a document: nearly half of them instructions, the others demonstrations, steps and meta-prompts."""
     kinds: tuple[Callable[[Random], Tree], ...] = (instructed, demonstrated, reasoned, proposed)
-    return rng.choices(kinds, (52, 19, 8, 21))[0](rng)
+    return rng.choices(kinds, (48, 24, 8, 20))[0](rng)
 
 
 def proposed(rng: Random) -> Tree:
@@ -92,12 +92,12 @@ def _unfit(its: Family, rng: Random) -> Wording:
 
 
 def demonstrated(rng: Random) -> Tree:
-    """Demonstrations, at times under an instruction or with labels of their own, and two more inputs."""
+    """Demonstrations, at times under an instruction or with labels of their own, and three more inputs."""
     its = family(rng)
     layout = Layout.draw(rng)
     draw = _relabelled(its, rng) if its.labels and rng.random() < 0.6 else lambda: its.draw(rng, "train")
     most = 5 if its.kind in LONG and not its.labels else 8
-    rows = [draw() for _ in range(rng.choice((1, 2, 3, 4, 5, most, most)))]
+    rows = [draw() for _ in range(rng.choice((1, 2, 3, 4, 5, most, most, most)))]
     choice = rng.random()
     wording = precise(its.name, rng) if choice < 0.15 else partial(its.name, rng) if choice < 0.22 else None
     segments: list[Segment] = [(f"{USER}{layout.head(wording.text if wording else '')}", READ)]
@@ -105,7 +105,7 @@ def demonstrated(rng: Random) -> Tree:
         segments.append((layout.before + layout.shown(text), READ))
         segments.append((f"{layout.joint}{answer}\n\n", WRITE if index else 3 * READ))
     branches = []
-    for text, answer in (draw(), draw()):
+    for text, answer in (draw(), draw(), draw()):
         branches.append(_answered(layout.before + layout.given(text), answer))
     return Tree(tuple(segments), tuple(branches))
 

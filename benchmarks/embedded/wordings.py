@@ -125,7 +125,7 @@ def held_out(name: str, split: str) -> list[str]:
 def landscape(name: str, seed: int) -> list[Wording]:
     """Return 42 wordings of all levels, none of them drawn in training."""
     rng = Random(f"landscape/{name}/{seed}")
-    counts = {"precise": 12, "partial": 12, "verbose": 5, "hedged": 4, "both": 4, "sentence": 2, "vague": 3}
+    counts = {"precise": 10, "partial": 13, "verbose": 6, "hedged": 3, "both": 5, "sentence": 2, "vague": 3}
     found: dict[str, Wording] = {}
     for level, count in counts.items():
         drawn = 0
