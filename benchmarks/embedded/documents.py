@@ -36,7 +36,7 @@ INVENTED = (
 
 
 def tree(rng: Random) -> Tree:
-    """Draw a document: nearly half of them instructions, the others demonstrations, steps and meta-prompts."""
+    """Draw a document: half of them instructions, the others demonstrations, steps and meta-prompts."""
     kinds: tuple[Callable[[Random], Tree], ...] = (instructed, demonstrated, reasoned, proposed)
     return rng.choices(kinds, (48, 24, 8, 20))[0](rng)
 
