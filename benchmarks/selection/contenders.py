@@ -74,7 +74,7 @@ class CapoRace:
     def select(self, score: ScoreRows, candidates: int, rows: int, k: int) -> list[int]:
         alive, n = list(range(candidates)), 0
         critical = NormalDist().inv_cdf(1 - self.alpha)
-        while n < rows and len(alive) > k:
+        while n < rows and (len(alive) > k or not n):
             n = min(rows, n + self.block)
             evaluations = score(alive, n)
             values = np.array([evaluation.row_values for evaluation in evaluations])

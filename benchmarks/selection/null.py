@@ -30,7 +30,8 @@ class Claims:
     Attributes:
         finals: five finalists and the seed prompt meet on the select rows, the winner is judged on test rows.
         without: the selector's winner is judged on test rows.
-        untested: the selector's winner is judged on the search rows, as by those who have no test rows.
+        untested: the selector's winner is judged on the search rows that it met, as by those who have no
+            test rows.
     """
 
     finals: float
@@ -44,12 +45,13 @@ def claims(selector: Selector, runs: int, seed: int) -> Claims:
     for run in range(runs):
         table = equal_prompts(np.random.default_rng([seed, run]))
         search, select, test = np.split(table, [SEARCH, SEARCH + SELECT], axis=1)
-        ranked = selector.select(FastScorer(search), PROMPTS, SEARCH, FINALISTS)
+        score = FastScorer(search)
+        ranked = selector.select(score, PROMPTS, SEARCH, FINALISTS)
         winner = final(select, [place for place in ranked if place != SEED_PROMPT])
         counts += (
             claimed(test, winner, run),
             claimed(test, ranked[0], run),
-            claimed(search, ranked[0], run),
+            claimed(search[:, : score.met[ranked[0]]], ranked[0], run),
         )
     return Claims(*(counts / runs).tolist())
 
