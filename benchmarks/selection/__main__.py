@@ -3,10 +3,10 @@
     python -m benchmarks.selection                    # everything, some minutes on an idle core
     python -m benchmarks.selection --parts regret --repeats 100 --tables my_scores.csv.gz
 
-Three parts: `regret` (64 prompts x 500 rows: cells against regret, for the selectors and for what rivals
-do), `null` (all prompts equal: how often is an improvement claimed?), `same` (same seed, same data: the same
-choice, in whatever order and batches the answers come). Pools are simulated (pools.py) and, where
-benchmarks/tables holds any, drawn from recorded score tables (record_tables.py).
+Four parts: `regret` (64 prompts x 500 rows: cells and regret of the selectors and of what rivals do), `curve`
+(regret as each is given more cells), `null` (all prompts equal: how often is an improvement claimed?), `same`
+(same seed, same data: the same choice, in whatever order the answers come). Pools are simulated (pools.py)
+and, where benchmarks/tables holds any, drawn from recorded score tables (record_tables.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from .contenders import RIVALS_SHARE, SELECTORS, chooser, rivals
+from .contenders import RIVALS_SHARE, SELECTORS, chooser, curves, rivals
 from .null import SEARCHERS, Claims, claims
 from .pools import POOLS, Drawn, find_tables, table_pool
 from .regret import Figures, measure
@@ -30,6 +30,7 @@ T = TypeVar("T")
 Drawing = tuple[int, int, int, int]
 """Repeats, prompts, rows, seed."""
 
+CURVE_POOLS = ("hard logit", "spread logit")
 CHOOSERS = {name: chooser(selector) for name, selector in SELECTORS.items()} | rivals(RIVALS_SHARE)
 
 
@@ -40,6 +41,8 @@ def main() -> int:
     parts = options.parts.split(",")
     if "regret" in parts:
         _regret(options)
+    if "curve" in parts:
+        _curve(options)
     if "null" in parts:
         failed |= _null(options)
     if "same" in parts:
@@ -52,7 +55,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.selection", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("--parts", default="regret,null,same", help="comma-separated: regret, null, same")
+    parser.add_argument("--parts", default="regret,curve,null,same", help="some of these")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=300)
@@ -82,6 +85,22 @@ def _regret(options: argparse.Namespace) -> None:
         print(f"{'':<36}{'cells':>8}{'short':>12}{'<=1':>6}{'true':>7}{'<=1':>6}{'bias':>7}{'ms':>7}")
         for name, figures in _each(partial(_measured, pool, drawing), names, options.processes):
             print(_line(name, figures), flush=True)
+
+
+def _curve(options: argparse.Namespace) -> None:
+    """Print cells -> regret of each kind of selector as it is given more to spend."""
+    drawing = (options.repeats, options.prompts, options.rows, options.seed)
+    print("\nCells -> points below the table's best, as each is given more to spend:")
+    names = _wanted(curves(), options.only)
+    for pool in _wanted(CURVE_POOLS, options.pools):
+        print(f"\n{pool}")
+        for name, points in _each(partial(_points, pool, drawing), names, options.processes):
+            shown = "   ".join(f"{f'1/{1 / f.share:.1f}':>6} {f.short:.2f}" for f in points)
+            print(f"{name:<28}{shown}", flush=True)
+
+
+def _points(pool: str, drawing: Drawing, name: str) -> list[Figures]:
+    return [measure(choose, _drawn(pool, *drawing), drawing[-1]) for choose in curves()[name]]
 
 
 @lru_cache(maxsize=1)

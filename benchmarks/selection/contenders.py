@@ -122,6 +122,24 @@ def rivals(share: float) -> dict[str, Choose]:
     }
 
 
+def curves() -> dict[str, list[Choose]]:
+    """Return each kind with ever more cells to spend."""
+    shares = (1 / 40, 1 / 20, 1 / 14, 1 / 10, 1 / 7, 1 / 4)
+    return {
+        "race": [chooser(PairedRace(share=s, first=10 if s < 0.05 else None)) for s in (*shares[:-1], 1.0)],
+        "halving eta 2": [chooser(SuccessiveHalving(first=first)) for first in (1, 24, 32, 48, 80, 120)],
+        "upper bounds, paired": [chooser(UpperBounds(share=s, delta=0.02)) for s in shares],
+        "upper bounds, KL": [chooser(UpperBounds(bounds="kl", share=s)) for s in shares],
+        "top-two Thompson": [chooser(TopTwo(share=s, delta=0.005)) for s in shares],
+        "hyperband": [
+            chooser(Hyperband(brackets=b, first=f)) for b, f in ((1, 10), (2, 10), (3, 16), (4, 32))
+        ],
+        "best of n on shared rows": [chooser(BestOf(share)) for share in shares],
+        "APE: a subset of its own": [ape_subset(share) for share in shares],
+        "CAPO's race": [chooser(CapoRace(alpha)) for alpha in (0.3, 0.2, 0.1, 0.05, 0.02)],
+    }
+
+
 def _beaten(values: Floats, place: int, critical: float) -> int:
     """Count the rows of `values` [candidates, rows] that beat one of them by a paired test."""
     leads = values - values[place]

@@ -15,7 +15,7 @@ from .ranking import best_first
 Floats = NDArray[np.float64]
 
 _SWEEPS = 6
-_FEWEST_FINALISTS = 3
+_FEWEST_FINALISTS = 6
 _TIE = 9  # decimals kept: sums of the same numbers in another order differ in the last bits; they are ties
 
 
@@ -148,7 +148,7 @@ def first_block(rows: int, wanted: int | None, default: int) -> int:
 def spending(candidates: int, rows: int, first: int, share: float) -> int:
     """Return the most cells of a selector that spends freely after its first block.
 
-    That is `share` of the grid, but at least what three candidates need to meet all rows: with few rows a
+    That is `share` of the grid, but at least what six candidates need to meet all rows: with few rows a
     share of the grid would be next to nothing.
     """
     return candidates * first + max(math.ceil(share * candidates * rows), _FEWEST_FINALISTS * (rows - first))

@@ -55,7 +55,7 @@ class PairedRace:
         alpha: error level, over all looks.
         test: "adjusted", "mcnemar" or "bernstein".
         family: divide alpha by the number of rivals.
-        share: most cells after the first look, as a share of the grid; at least what three candidates need
+        share: most cells after the first look, as a share of the grid; at least what six candidates need
             to meet all rows. 1 lets the test alone decide.
         first: rows of the first look; None is 18, or a quarter of the rows if that is less, at least 10.
         growth: each look comes at so many times the rows of the last; above 1.

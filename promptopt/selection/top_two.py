@@ -34,7 +34,7 @@ class TopTwo:
     Attributes:
         delta: what may be left of the posterior probability that the leader is not good enough.
         tolerance: what is good enough, in units of the score.
-        share: most cells after the first block, as a share of the grid; at least what three candidates need
+        share: most cells after the first block, as a share of the grid; at least what six candidates need
             to meet all rows.
         batch: candidates sampled between two looks.
         block: rows bought at a time.

@@ -47,7 +47,7 @@ class UpperBounds:
         bounds: "paired" or "kl".
         delta: error level.
         tolerance: how far apart does not matter, in units of the score.
-        share: most cells after the first block, as a share of the grid; at least what three candidates need
+        share: most cells after the first block, as a share of the grid; at least what six candidates need
             to meet all rows.
         batch: challengers sampled at a time.
         block: rows bought at a time.

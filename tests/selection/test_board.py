@@ -88,4 +88,4 @@ def test_small_tables_get_enough_to_spend():
     assert first_block(6, None, 20) == 6
     assert first_block(60, 40, 20) == 40
     assert spending(64, 500, 20, 0.1) == 1280 + 3200
-    assert spending(10, 50, 12, 0.1) == 120 + 3 * 38
+    assert spending(10, 50, 12, 0.1) == 120 + 6 * 38
