@@ -1,7 +1,7 @@
 """Check every claim of the README and print its figures: `python benchmarks/claims.py`.
 
 Each claim is a test; its figures are what the test measured in this run. Selectors and start-up time have
-commands of their own: selection.py and startup.py.
+commands of their own: `python -m benchmarks.selection` and startup.py.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Options(TypedDict, total=False):
     Attributes:
         test: rows the verdict is spoken on; without it they are set aside from `train`.
         proposer: the model that writes prompts; default: the target.
-        selector: tells the best apart; default `successive_halving`.
+        selector: tells the best apart; default `paired_race`.
         program: how one answer is made from model calls; default `single`.
         description: what the task is, in a sentence.
         name: what the run is called.
@@ -265,7 +265,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         prices={role: known for role, known in prices.items() if known is not None},
         decoding=replace(parts.get("decoding", Decoding()), seed=seed),
         searcher=_plugin("searchers", parts["search"]),
-        selector=_plugin("selectors", parts.get("selector", "successive_halving")),
+        selector=_plugin("selectors", parts.get("selector", "paired_race")),
         budget=budget,
         seed=seed,
         samples=parts.get("samples", 1),

@@ -314,7 +314,7 @@ class Job(Spec):
     reward: Plugin = Field(description="how a reply is judged")
     search: Plugin = Field(default=PluginSpec(name="ape"), description="how prompts are found")
     selector: Plugin = Field(
-        default=PluginSpec(name="successive_halving"), description="how the best are told apart"
+        default=PluginSpec(name="paired_race"), description="how the best are told apart"
     )
     program: Plugin = Field(
         default=PluginSpec(name="single"), description="how one answer is made from model calls"

@@ -153,6 +153,12 @@ class Evaluation:
                 sums.setdefault(cell.example, []).append(cell.value)
         return {example: math.fsum(v) / len(v) for example, v in sums.items()}
 
+    @cached_property
+    def row_values(self) -> tuple[float, ...]:
+        """Mean value of each row met, in the order of the cells; NaN for a row without an ok cell."""
+        rows = dict.fromkeys(cell.example for cell in self.cells)
+        return tuple(self.values.get(row, math.nan) for row in rows)
+
     @property
     def n(self) -> int:
         """Number of examples with at least one ok cell."""

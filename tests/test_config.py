@@ -42,7 +42,7 @@ def test_short_forms_and_defaults(tmp_path: Path) -> None:
     assert found.roles["proposer"] is found.target
     assert "judge" not in found.roles
     assert (found.selector.name, found.finalists, found.samples, found.seed) == (
-        "successive_halving",
+        "paired_race",
         5,
         1,
         0,

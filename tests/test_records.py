@@ -41,6 +41,12 @@ def test_mean_and_standard_error_are_those_of_the_values(values):
     assert evaluation.standard_error == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+def test_row_values_keep_the_places_of_failed_rows():
+    evaluation = Evaluation("p", "r", (ok("a", 1.0), ok("a", 0.0, 1), failed("b"), ok("c", 0.25)))
+    assert evaluation.row_values == (0.5, pytest.approx(math.nan, nan_ok=True), 0.25)
+    assert Evaluation("p", "r").row_values == ()
+
+
 def test_samples_of_a_row_are_averaged_first_so_that_rows_weigh_alike():
     cells = (ok("a", 1.0, 0), ok("a", 0.0, 1), ok("a", 0.0, 2), ok("b", 1.0))
     evaluation = Evaluation("p", "r", cells)

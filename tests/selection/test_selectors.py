@@ -12,8 +12,12 @@ from promptopt.errors import BudgetExhausted, ConfigError
 from promptopt.records import Cell, Evaluation, Score
 from promptopt.selection.full import FullGrid
 from promptopt.selection.halving import SuccessiveHalving
+from promptopt.selection.hyperband import Hyperband
+from promptopt.selection.race import PairedRace
 from promptopt.selection.ranking import best_first
 from promptopt.selection.table import TableScorer, select_from_table
+from promptopt.selection.top_two import TopTwo
+from promptopt.selection.upper_bounds import UpperBounds
 from promptopt.testing.selector import check_selector
 
 SELECTORS = [
@@ -23,6 +27,18 @@ SELECTORS = [
     SuccessiveHalving(eta=1.3, first=1),
     SuccessiveHalving(eta=50),
     SuccessiveHalving(first=10_000),
+    PairedRace(),
+    PairedRace(share=1),
+    PairedRace(test="mcnemar"),
+    PairedRace(alpha=0.05, test="bernstein", family=True),
+    PairedRace(first=2, growth=1.1),
+    UpperBounds(),
+    UpperBounds(bounds="kl"),
+    UpperBounds(first=2, block=7, batch=1),
+    TopTwo(),
+    TopTwo(first=2, block=7, batch=1),
+    Hyperband(),
+    Hyperband(eta=1.5, brackets=9, first=1),
 ]
 
 
@@ -31,7 +47,9 @@ def test_every_selector_keeps_the_contract(selector):
     check_selector(selector)
 
 
-@pytest.mark.parametrize("name", ["full", "successive_halving"])
+@pytest.mark.parametrize(
+    "name", ["full", "successive_halving", "paired_race", "upper_bounds", "top_two", "hyperband"]
+)
 def test_selectors_are_found_by_name(name):
     assert plugins.build("selectors", name).cells(4, 10, 4) == 40
 

@@ -8,6 +8,7 @@ import pytest
 from promptopt.errors import BudgetExhausted, ContractError
 from promptopt.selection.full import FullGrid
 from promptopt.selection.halving import SuccessiveHalving
+from promptopt.selection.race import PairedRace
 from promptopt.testing.selector import check_selector
 
 
@@ -105,6 +106,6 @@ def test_each_broken_rule_is_named_with_the_class(broken, rule):
     assert caught.value.where == f"selector {type(broken).__name__}"
 
 
-@pytest.mark.parametrize("selector", [FullGrid(), SuccessiveHalving()])
+@pytest.mark.parametrize("selector", [FullGrid(), SuccessiveHalving(), PairedRace()])
 def test_good_selectors_pass(selector):
     check_selector(selector)
