@@ -9,6 +9,7 @@ import numpy as np
 
 from promptopt.contracts.selector import Selector
 from promptopt.records import Cell, Evaluation, Score
+from promptopt.reselect import Finalists, pick
 from promptopt.verdict import judge
 
 from .contenders import MAIN, SELECTORS, CapoRace
@@ -64,9 +65,10 @@ def equal_prompts(rng: np.random.Generator) -> Floats:
 
 
 def final(select: Floats, finalists: Sequence[int]) -> int:
-    """Return the best on the select rows; the seed prompt stays on a tie, else the earlier one."""
-    means = select[[SEED_PROMPT, *finalists[:FINALISTS]]].mean(axis=1)
-    return [SEED_PROMPT, *finalists][int(np.argmax(means))]
+    """Return the winner of the finals on the select rows, by the rule of a run, all prompts of one length."""
+    places = [SEED_PROMPT, *finalists[:FINALISTS]]
+    met = Finalists.from_scores(select[places].tolist(), [1.0] * len(places))
+    return places[int(pick(met, np.ones((1, met.units)))[0])]
 
 
 def claimed(rows: Floats, winner: int, seed: int) -> bool:
