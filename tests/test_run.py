@@ -253,17 +253,20 @@ def noise(share):
     return reply
 
 
+def among_equals(seed, **options):
+    """Run a search in which every prompt is right on a random half of the rows."""
+    models = {
+        "target": fake(noise(0.5), f"t{seed}"),
+        "proposer": fake(lambda r: f"Instruction {chance(str(r))}", "p"),
+    }
+    setup = make_setup(models=models, prompt=Prompt(f"Seed {seed}"), searcher=TryAll(8), seed=seed, **options)
+    return execute(setup)
+
+
 def test_equally_good_prompts_are_called_no_reliable_improvement(record_property):
     kept = 0
     for seed in range(100):
-        models = {
-            "target": fake(noise(0.5), f"t{seed}"),
-            "proposer": fake(lambda r: f"Instruction {chance(str(r))}", "p"),
-        }
-        study = execute(
-            make_setup(models=models, prompt=Prompt(f"Seed {seed}"), searcher=TryAll(8), seed=seed)
-        )
-        kept += not study.verdict.reliable
+        kept += not among_equals(seed).verdict.reliable
     record_property("figures", f"no reliable improvement in {kept} of 100 seeds")
     assert kept >= 95
 
@@ -423,18 +426,5 @@ def test_without_a_test_split_the_gain_is_an_estimate_and_says_so(tmp_path):
 def test_without_a_test_split_equals_are_not_called_better():
     likely = 0
     for seed in range(40):
-        models = {
-            "target": fake(noise(0.5), f"t{seed}"),
-            "proposer": fake(lambda r: f"Instruction {chance(str(r))}", "p"),
-        }
-        study = execute(
-            make_setup(
-                models=models,
-                prompt=Prompt(f"Seed {seed}"),
-                searcher=TryAll(8),
-                seed=seed,
-                sizes=Sizes(search=20, select=40, test=0),
-            )
-        )
-        likely += study.verdict.likely
+        likely += among_equals(seed, sizes=Sizes(search=20, select=40, test=0)).verdict.likely
     assert likely <= 5
