@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..contracts.selector import ScoreRows
-from ..errors import ConfigError
+from .options import check_halving
 from .ranking import best_first
 
 _FIRST_ROWS = 32
@@ -63,10 +63,7 @@ class SuccessiveHalving:
         Raises:
             ConfigError: `eta` or `first` is out of range.
         """
-        if not self.eta > 1:
-            raise ConfigError("successive_halving.eta", "must be above 1", got=self.eta)
-        if self.first is not None and self.first < 1:
-            raise ConfigError("successive_halving.first", "must be at least 1", got=self.first)
+        check_halving("successive_halving", self.eta, self.first)
         if not candidates:
             return []
         alive = [candidates]

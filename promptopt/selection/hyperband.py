@@ -10,6 +10,7 @@ import numpy as np
 from ..contracts.selector import ScoreRows
 from ..errors import ConfigError
 from .board import Board, first_block
+from .options import check_halving
 
 _FIRST_ROWS = 16
 
@@ -77,12 +78,9 @@ class Hyperband:
         Raises:
             ConfigError: an option is out of range.
         """
-        if not self.eta > 1:
-            raise ConfigError("hyperband.eta", "must be above 1", got=self.eta)
+        check_halving("hyperband", self.eta, self.first)
         if self.brackets < 1:
             raise ConfigError("hyperband.brackets", "must be at least 1", got=self.brackets)
-        if self.first is not None and self.first < 1:
-            raise ConfigError("hyperband.first", "must be at least 1", got=self.first)
         start = first_block(rows, self.first, _FIRST_ROWS)
         rounds = 1 + max(0, math.ceil(math.log(max(candidates, 1) / max(k, 1)) / math.log(self.eta)))
         found: list[list[tuple[int, int]]] = []

@@ -14,6 +14,7 @@ from ..contracts.selector import ScoreRows
 from ..errors import ConfigError
 from ..stats import mcnemar_exact
 from .board import Board, Floats, first_block, spending
+from .options import check_first, check_share
 
 _FIRST_ROWS = 18
 _MAX_BET = 0.75
@@ -112,12 +113,10 @@ class PairedRace:
         """
         if not 0 < self.alpha < 1:
             raise ConfigError("paired_race.alpha", "must be between 0 and 1", got=self.alpha)
-        if not 0 < self.share <= 1:
-            raise ConfigError("paired_race.share", "must be above 0 and at most 1", got=self.share)
+        check_share("paired_race", self.share)
         if not self.growth > 1:
             raise ConfigError("paired_race.growth", "must be above 1", got=self.growth)
-        if self.first is not None and self.first < 1:
-            raise ConfigError("paired_race.first", "must be at least 1", got=self.first)
+        check_first("paired_race", self.first)
         if self.test not in ("adjusted", "mcnemar", "bernstein"):
             raise ConfigError("paired_race.test", "must be adjusted, mcnemar or bernstein", got=self.test)
         met = [first_block(rows, self.first, _FIRST_ROWS)]

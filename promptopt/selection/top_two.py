@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..contracts.selector import ScoreRows
-from ..errors import ConfigError
 from .board import Board, Floats, first_block, spending
+from .options import check_bandit
 
 _FIRST_ROWS = 20
 _DRAWS = 256
@@ -117,14 +117,14 @@ class TopTwo:
         return list(picks)[: self.batch]
 
     def _check(self) -> None:
-        if not 0 < self.delta < 1:
-            raise ConfigError("top_two.delta", "must be between 0 and 1", got=self.delta)
-        if not 0 < self.share <= 1:
-            raise ConfigError("top_two.share", "must be above 0 and at most 1", got=self.share)
-        if self.first is not None and self.first < 2:
-            raise ConfigError("top_two.first", "must be at least 2, to see any noise", got=self.first)
-        if self.block < 1 or self.batch < 1:
-            raise ConfigError("top_two", "block and batch must be at least 1", got=(self.block, self.batch))
+        check_bandit(
+            "top_two",
+            delta=self.delta,
+            share=self.share,
+            first=self.first,
+            block=self.block,
+            batch=self.batch,
+        )
 
 
 def _shortfall(draws: Floats, leaders: list[int], tolerance: float) -> float:

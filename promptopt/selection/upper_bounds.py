@@ -12,6 +12,7 @@ import numpy as np
 from ..contracts.selector import ScoreRows
 from ..errors import ConfigError
 from .board import Board, Floats, first_block, spending
+from .options import check_bandit
 
 _FIRST_ROWS = 16
 _BISECTIONS = 24
@@ -100,16 +101,14 @@ class UpperBounds:
     def _check(self) -> None:
         if self.bounds not in ("paired", "kl"):
             raise ConfigError("upper_bounds.bounds", "must be paired or kl", got=self.bounds)
-        if not 0 < self.delta < 1:
-            raise ConfigError("upper_bounds.delta", "must be between 0 and 1", got=self.delta)
-        if not 0 < self.share <= 1:
-            raise ConfigError("upper_bounds.share", "must be above 0 and at most 1", got=self.share)
-        if self.first is not None and self.first < 2:
-            raise ConfigError("upper_bounds.first", "must be at least 2, to see any noise", got=self.first)
-        if self.block < 1 or self.batch < 1:
-            raise ConfigError(
-                "upper_bounds", "block and batch must be at least 1", got=(self.block, self.batch)
-            )
+        check_bandit(
+            "upper_bounds",
+            delta=self.delta,
+            share=self.share,
+            first=self.first,
+            block=self.block,
+            batch=self.batch,
+        )
 
 
 class _PairedBounds:
