@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
+from promptopt.records import Example, FrozenMap
+from promptopt.search._text import show_rows
+
 from .contracts import Row
 
 USER, ASSISTANT, END = "<|user|>", "<|assistant|>", "<|end|>"
@@ -63,4 +66,7 @@ class Layout:
 
 def demonstrations(rows: Iterable[Row]) -> str:
     """Lay rows out as promptopt's searchers show them to a proposer."""
-    return "\n\n".join(f"Input: {text}\nOutput: {answer}" for text, answer in rows)
+    shown = [
+        Example(str(place), FrozenMap(input=text), (answer,)) for place, (text, answer) in enumerate(rows)
+    ]
+    return show_rows(shown, ["input"])
