@@ -59,9 +59,8 @@ def instructed(rng: Random) -> Tree:
     count = 4 if its.kind in LONG else 6
     rows = [its.draw(rng, "train") for _ in range(count)]
     answers = [taught(its.name, wording, row) for row in rows]
-    trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
     return Tree(
-        ((trunk, READ),),
+        _asked(layout, wording),
         tuple(_answered(layout.given(text), answer) for (text, _), answer in zip(rows, answers, strict=True)),
     )
 
@@ -142,17 +141,15 @@ def reasoned(rng: Random) -> Tree:
     layout = Layout.draw(rng)
     if rng.random() < 0.5:
         wording = stepwise(its.name, rng)
-        trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
         return Tree(
-            ((trunk, READ),), tuple(_answered(layout.given(text), its.steps(text)) for text, _ in rows)
+            _asked(layout, wording), tuple(_answered(layout.given(text), its.steps(text)) for text, _ in rows)
         )
     wording = precise(its.name, rng)
-    trunk = f"{USER}{layout.head(wording.text)}{layout.before}"
     asks = [
         (f"{layout.given(text)}\n\nLet's think step by step.", its.steps(text), answer)
         for text, answer in rows
     ]
-    return Tree(((trunk, READ),), tuple(_concluded(*ask) for ask in asks))
+    return Tree(_asked(layout, wording), tuple(_concluded(*ask) for ask in asks))
 
 
 def _without_steps(its: Family, rng: Random) -> Tree:
@@ -162,9 +159,14 @@ def _without_steps(its: Family, rng: Random) -> Tree:
         for text, answer in (its.draw(rng, "train") for _ in range(3))
     ]
     return Tree(
-        ((f"{USER}{layout.head(wording.text)}{layout.before}", READ),),
+        _asked(layout, wording),
         tuple(_concluded(*ask) for ask in asks),
     )
+
+
+def _asked(layout: Layout, wording: Wording) -> tuple[Segment, ...]:
+    """The trunk of a document: the instruction, up to the inputs."""
+    return ((f"{USER}{layout.head(wording.text)}{layout.before}", READ),)
 
 
 def _answered(read: str, answer: str) -> tuple[Segment, ...]:
