@@ -19,13 +19,12 @@ from .data import Columns, Rows, Source
 from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
-from .journal import Journal
 from .pareto import Objective
 from .plan import Plan, make_plan
 from .programs import Program, program_from_dict
 from .prompt import Prompt
 from .records import Budget, Evaluation, Price
-from .run import Run, execute
+from .run import Run, answers_in, execute
 from .runfolder import RunFolder
 from .setup import Setup, build_model, from_job
 from .splits import Sizes, make_splits, sizes_for
@@ -194,16 +193,24 @@ def score(
     *,
     split: str = "select",
     rows: int | None = None,
+    answers: str | Path | None = None,
     listen: Listener = ignore,
 ) -> list[tuple[Prompt, Evaluation]]:
-    """Score prompts (none: the job's own) on rows of a split; nothing is kept.
+    """Score prompts (none: the job's own) on rows of a split.
 
     Args:
         job: gives rows, target, reward and budget.
         prompts: texts as a person writes them, run with the program of the job's own prompt; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
+        answers: a file that keeps every answer, so that an interrupted scoring goes on; None keeps nothing.
+            What an answer once cost counts toward the job's budget again.
         listen: told what happens.
+
+    Raises:
+        BudgetExhausted: the job's budget does not carry all cells.
+        JournalError: `answers` is no such file, or another process works on it.
+        ModelError: the target cannot be used at all.
     """
     setup = from_job(job)
     examples = setup.task.splits.of(split, "score")
@@ -213,12 +220,9 @@ def score(
         return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
 
     read = [p if isinstance(p, Prompt) else read_text(p) for p in prompts] or [seed]
-    journal = Journal()
-    try:
+    with answers_in(answers) as journal:
         run = Run(setup, journal, Path(), listen=listen)
         evaluations = run.scorer.evaluate(read, examples[:rows], setup.task.reward_name, split)
-    finally:
-        journal.close()
     return list(zip(read, evaluations, strict=True))
 
 

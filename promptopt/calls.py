@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, NamedTuple
 
 from .contracts.model import (
     Admit,
     Completion,
+    Decoding,
     Failure,
     GenerateRequest,
     LanguageModel,
@@ -29,9 +30,10 @@ from .contracts.model import (
 from .errors import BudgetExhausted, ConfigError, ContractError
 from .journal import Call, Journal
 from .ledger import Ledger, Ticket
-from .records import Usage, digest
+from .records import Usage, canonical_json, digest_text
 
 KEY_VERSION = 1
+DECODING_FIELDS = tuple(field.name for field in fields(Decoding))
 MESSAGE_OVERHEAD = 64
 """Tokens a chat template may add around one message, for the worst case."""
 
@@ -44,21 +46,31 @@ OnOutcome = Callable[[str, int, int], None]
 
 def request_key(identity: ModelIdentity, request: Request) -> str:
     """Return the cache key: everything that decides the answer, and nothing else (LAW 2)."""
-    return digest({"v": KEY_VERSION, "model": asdict(identity), "request": request_to_dict(request)}, 32)
+    return _key(canonical_json(asdict(identity)), request_text(request))
 
 
-def request_to_dict(request: Request) -> dict[str, Any]:
-    """Return a request as plain JSON data."""
-    messages = [list(message) for message in request.messages]
+def _key(identity: str, request: str) -> str:
+    """Digest the canonical JSON of `{"model": …, "request": …, "v": …}`, given that of its two parts."""
+    return digest_text(f'{{"model":{identity},"request":{request},"v":{KEY_VERSION}}}', 32)
+
+
+def request_text(request: Request) -> str:
+    """Return a request as canonical JSON."""
     if isinstance(request, LikelihoodRequest):
-        return {"kind": "likelihood", "messages": messages, "continuation": request.continuation}
-    return {
-        "kind": "generate",
-        "messages": messages,
-        "decoding": asdict(request.decoding),
-        "sample": request.sample,
-        "suffix": request.suffix,
-    }
+        return canonical_json(
+            {"kind": "likelihood", "messages": request.messages, "continuation": request.continuation}
+        )
+    decoding = request.decoding
+    return canonical_json(
+        {
+            "kind": "generate",
+            "messages": request.messages,
+            # By hand: `asdict` takes longer than all else that is done for a call.
+            "decoding": {name: getattr(decoding, name) for name in DECODING_FIELDS},
+            "sample": request.sample,
+            "suffix": request.suffix,
+        }
+    )
 
 
 def worst_case(request: Request) -> Usage:
@@ -77,12 +89,20 @@ def _tell_nobody(role: str, done: int, asked: int) -> None:
     pass
 
 
+class _Wish(NamedTuple):
+    """A request and its canonical JSON."""
+
+    request: Request
+    text: str
+
+
 @dataclass(slots=True)
 class _Purchase:
     """One key being bought: its request, open reservations, and what its attempts took so far."""
 
     key: str
     request: Request
+    text: str
     bound: Usage
     tickets: list[Ticket] = field(default_factory=list)
     attempts: int = 0
@@ -143,10 +163,11 @@ class Caller:
             BudgetExhausted: not all could be bought, or may be; those that were are in the journal.
             ModelError: the model cannot be used at all.
         """
-        identity = self._identity(role)
-        keys = [request_key(identity, request) for request in requests]
+        identity = canonical_json(asdict(self._identity(role)))
+        texts = [request_text(request) for request in requests]
+        keys = [_key(identity, text) for text in texts]
         outcomes: dict[str, Outcome] = {}
-        wanted = dict(zip(keys, requests, strict=True))
+        wanted = {key: _Wish(*wish) for key, *wish in zip(keys, requests, texts, strict=True)}
         asked = len(wanted)
         while len(outcomes) < len(wanted):
             to_buy, elsewhere = self._sort_out(role, wanted, outcomes)
@@ -172,37 +193,38 @@ class Caller:
         return self._identities[role]
 
     def _sort_out(
-        self, role: str, wanted: Mapping[str, Request], outcomes: dict[str, Outcome]
+        self, role: str, wanted: Mapping[str, _Wish], outcomes: dict[str, Outcome]
     ) -> tuple[list[_Purchase], set[str]]:
         """Fill in what is known; claim what nobody is buying; return both the claimed and the others'."""
         to_buy: list[_Purchase] = []
         elsewhere: set[str] = set()
         with self._landed:
-            for key, request in wanted.items():
-                if key in outcomes:
-                    continue
-                if (known := self._known(role, key, request)) is not None:
-                    outcomes[key] = known
+            missing = {key: wish for key, wish in wanted.items() if key not in outcomes}
+            known = self._known(role, missing)
+            for key, wish in missing.items():
+                if key in known:
+                    outcomes[key] = self._first_use(role, key, known[key])
                 elif key in self._flying:
                     elsewhere.add(key)
                 else:
                     self._flying.add(key)
-                    to_buy.append(_Purchase(key, request, worst_case(request)))
+                    to_buy.append(_Purchase(key, wish.request, wish.text, worst_case(wish.request)))
         return to_buy, elsewhere
 
-    def _known(self, role: str, key: str, request: Request) -> Outcome | None:
-        """Return a journaled outcome; its first use in this process books what it once cost."""
-        call = self._journal.get_call(key)
-        if call is None:
-            for other in self._reuse:
-                call = other.get_call(key)
-                if call is not None and call.outcome["type"] != "failure":
-                    call = Call(call.outcome, 0, Usage(), 0.0)
-                    self._journal.put_call(key, role, request_to_dict(request), call)
-                    break
-                call = None
-        if call is None:
-            return None
+    def _known(self, role: str, wanted: Mapping[str, _Wish]) -> dict[str, Call]:
+        """Return the journaled calls among these; those of reused journals are taken over for nothing."""
+        known = self._journal.get_calls(wanted)
+        for other in self._reuse:
+            found = other.get_calls([key for key in wanted if key not in known])
+            with self._journal.batch():
+                for key, call in found.items():
+                    if call.outcome["type"] != "failure":
+                        known[key] = Call(call.outcome, 0, Usage(), 0.0)
+                        self._journal.put_call(key, role, wanted[key].text, known[key])
+        return known
+
+    def _first_use(self, role: str, key: str, call: Call) -> Outcome:
+        """Return a call's outcome; the first time in this process, book what it once cost."""
         outcome = outcome_from_dict(call.outcome)
         if key not in self._used:
             self._used.add(key)
@@ -300,7 +322,7 @@ class Caller:
         self._journal.put_call(
             purchase.key,
             role,
-            request_to_dict(purchase.request),
+            purchase.text,
             Call(outcome_to_dict(outcome), purchase.attempts, purchase.spent, seconds),
         )
 
@@ -353,7 +375,8 @@ class Caller:
 def storable(outcome: Outcome) -> Outcome:
     """Replace half characters (lone surrogates), which no database stores, before anybody uses the text."""
     if isinstance(outcome, Completion):
-        return replace(outcome, text=outcome.text.encode("utf-8", "replace").decode())
+        text = outcome.text.encode("utf-8", "replace").decode()
+        return outcome if text == outcome.text else replace(outcome, text=text)
     if isinstance(outcome, Failure):
         return replace(outcome, message=outcome.message.encode("utf-8", "replace").decode())
     return outcome
@@ -361,7 +384,14 @@ def storable(outcome: Outcome) -> Outcome:
 
 def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as plain JSON data."""
-    return {"type": type(outcome).__name__.lower(), **asdict(outcome)}
+    data = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
+    if not isinstance(outcome, Failure):
+        usage = outcome.usage
+        data["usage"] = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+        }
+    return {"type": type(outcome).__name__.lower(), **data}
 
 
 def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:

@@ -22,7 +22,7 @@ from .journal import Journal
 from .progress import one_line
 from .prompt import Prompt
 from .records import Evaluation
-from .run import Run
+from .run import Run, answers_in
 from .runfolder import RunFolder
 from .setup import Setup, from_job
 from .strict_yaml import load as load_yaml
@@ -42,6 +42,7 @@ def compare(
     baseline: str | None = None,
     all_pairs: bool = False,
     confidence: float = 0.95,
+    answers: str | Path | None = None,
     listen: Listener = ignore,
 ) -> Comparison:
     """Compare prompts, or the winners of runs, on the same rows.
@@ -54,11 +55,13 @@ def compare(
         baseline: name of the one the others are measured against; default: the first.
         all_pairs: compare each with each.
         confidence: of the intervals; verdicts are spoken at level 1 - confidence, adjusted by Holm.
+        answers: with a job, a file that keeps every answer, so that an interrupted comparison goes on.
         listen: told what happens.
 
     Raises:
         BadInput: a prompt cannot be read, or runs have other rows or rewards; nothing was bought.
         BudgetExhausted: the job's budget does not carry all cells.
+        JournalError: `answers` is no such file, or another process works on it.
         ModelError: the target cannot be used at all.
 
     Example:
@@ -68,11 +71,12 @@ def compare(
     check_confidence(confidence)
     given = _in_order(_named(prompts), baseline)
     if job is None:
-        if rows is not None:
-            raise ConfigError("rows", "are taken from a job", got=rows, do="give one with --job")
+        for name, asked in {"rows": rows, "answers": answers}.items():
+            if asked is not None:
+                raise ConfigError(name, "belongs to a job", got=str(asked), do="give one with --job")
         return _of_runs(given, split, confidence, all_pairs)
     read = job if isinstance(job, Job) else load_job(job)
-    return _on_job(given, read, split, rows, listen, confidence, all_pairs)
+    return _on_job(given, read, split, rows, answers, listen, confidence, all_pairs)
 
 
 def _named(prompts: Mapping[str, Given] | Sequence[Given]) -> dict[str, Given]:
@@ -245,6 +249,7 @@ def _on_job(
     job: Job,
     split: str,
     rows: int | None,
+    answers: str | Path | None,
     listen: Listener,
     confidence: float,
     all_pairs: bool,
@@ -256,8 +261,7 @@ def _on_job(
     examples = setup.task.splits.of(split, "compare")[:rows]
     with ExitStack() as stack:
         reuse = [stack.enter_context(_opened(folder)) for folder in folders]
-        journal = Journal()
-        stack.callback(journal.close)
+        journal = stack.enter_context(answers_in(answers))
         run = Run(setup, journal, Path(), listen=listen, reuse=reuse)
         evaluations = run.scorer.evaluate(list(prompts.values()), examples, setup.task.reward_name, split)
         ids = [example.id for example in examples]

@@ -12,7 +12,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ from .records import Cell, Score, Usage, canonical_json
 
 SCHEMA_VERSION = 1
 MAX_UNCOMMITTED_SECONDS = 0.5
+CACHE_KIB = 128 * 1024
+LOOKUP = 500
+"""Keys looked up by one query."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -78,6 +81,8 @@ class Journal:
         self._lock = threading.RLock()
         self._depth = 0
         self._begun = 0.0
+        self._unwritten: list[tuple[Any, ...]] = []
+        self._under_way: dict[str, list[int | None]] = {}
         try:
             if read_only:
                 uri = f"{Path(path).resolve().as_uri()}?mode=ro"
@@ -86,6 +91,8 @@ class Journal:
                 self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=NORMAL")
+                # Keys are hashes: every insert lands elsewhere in their index, which had better be in memory.
+                self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
                 self._db.executescript(SCHEMA)
             version = self.get_meta("schema_version")
         except sqlite3.DatabaseError as error:
@@ -113,9 +120,7 @@ class Journal:
                 self._db.execute("BEGIN")
                 self._begun = time.monotonic()
             elif time.monotonic() - self._begun > MAX_UNCOMMITTED_SECONDS:
-                self._db.execute("COMMIT")
-                self._db.execute("BEGIN")
-                self._begun = time.monotonic()
+                self.commit()
             self._depth += 1
         try:
             yield
@@ -123,15 +128,30 @@ class Journal:
             with self._lock:
                 self._depth -= 1
                 if self._depth == 0:
+                    self._flush()
                     self._db.execute("COMMIT")
 
     def commit(self) -> None:
         """Commit now what another thread's batch would hold back."""
         with self._lock:
             if self._depth:
+                self._flush()
                 self._db.execute("COMMIT")
                 self._db.execute("BEGIN")
                 self._begun = time.monotonic()
+
+    def _flush(self) -> None:
+        """Write the calls of the batch that are still in memory."""
+        rows, self._unwritten = self._unwritten, []
+        if rows:
+            self._db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._strike_off(row[0] for row in rows)
+
+    def _strike_off(self, keys: Iterable[str]) -> None:
+        """Delete the attempts of these calls that are under way."""
+        numbers = [(number,) for key in keys for number in self._under_way.pop(key, ())]
+        if numbers:
+            self._db.executemany("DELETE FROM attempts WHERE id = ?", numbers)
 
     def get_meta(self, key: str) -> Any:
         """Return a value of the run's own notes, or None."""
@@ -146,49 +166,59 @@ class Journal:
 
     def get_call(self, key: str) -> Call | None:
         """Return the call with this key; None when it is not there or its checksum is wrong."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum"
-                " FROM calls WHERE key = ?",
-                (key,),
-            ).fetchone()
-        if row is None or row[5] != _checksum(key, row[0]):
-            return None
-        return Call(json.loads(row[0]), row[1], Usage(row[2], row[3]), row[4])
+        return self.get_calls([key]).get(key)
 
-    def put_call(self, key: str, role: str, request: dict[str, Any], call: Call) -> None:
-        """Record a call's outcome and strike its attempts off the list of those under way."""
+    def get_calls(self, keys: Iterable[str]) -> dict[str, Call]:
+        """Return the calls with these keys, without those that are missing or whose checksum is wrong."""
+        wanted = list(keys)
+        found: dict[str, Call] = {}
+        with self._lock:
+            self._flush()
+            for start in range(0, len(wanted), LOOKUP):
+                some = wanted[start : start + LOOKUP]
+                rows = self._db.execute(
+                    "SELECT key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum"
+                    f" FROM calls WHERE key IN ({', '.join('?' * len(some))})",
+                    some,
+                )
+                for key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum in rows:
+                    if checksum == _checksum(key, outcome):
+                        usage = Usage(prompt_tokens, completion_tokens)
+                        found[key] = Call(json.loads(outcome), attempts, usage, seconds)
+        return found
+
+    def put_call(self, key: str, role: str, request: str, call: Call) -> None:
+        """Record a call's outcome and strike its attempts off the list of those under way.
+
+        Args:
+            key: names it.
+            role: who was asked.
+            request: what was asked, as canonical JSON.
+            call: what came of it.
+        """
         outcome = canonical_json(call.outcome)
+        usage, checksum = call.usage, _checksum(key, outcome)
+        row = (
+            key, role, request, outcome, call.attempts, usage.prompt_tokens, usage.completion_tokens,
+            call.seconds, time.time(), checksum,
+        )  # fmt: skip
         with self.batch():
-            self._db.execute(
-                "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    role,
-                    canonical_json(request),
-                    outcome,
-                    call.attempts,
-                    call.usage.prompt_tokens,
-                    call.usage.completion_tokens,
-                    call.seconds,
-                    time.time(),
-                    _checksum(key, outcome),
-                ),
-            )
-            self._db.execute("DELETE FROM attempts WHERE key = ? AND lost = 0", (key,))
+            self._unwritten.append(row)
 
     def put_attempt(self, key: str, role: str, bound: Usage) -> None:
         """Record that an attempt is about to be sent."""
         with self._lock:
-            self._db.execute(
+            added = self._db.execute(
                 "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (key, role, bound.prompt_tokens, bound.completion_tokens, time.time()),
             )
+            self._under_way.setdefault(key, []).append(added.lastrowid)
 
     def lose_attempts(self) -> list[LostAttempt]:
         """Mark attempts that never got an answer as lost; return all lost ones of the run."""
         with self._lock:
+            self._under_way.clear()
             self._db.execute("UPDATE attempts SET lost = 1 WHERE lost = 0")
             rows = self._db.execute(
                 "SELECT role, prompt_tokens, completion_tokens FROM attempts ORDER BY id"
@@ -199,6 +229,7 @@ class Journal:
         """Delete failed calls, so that they are tried again; return how many."""
         failed = "json_extract(outcome, '$.type') = 'failure'"
         with self.batch():
+            self._flush()
             rows = self._db.execute(
                 f"SELECT key, role, attempts, prompt_tokens, completion_tokens FROM calls WHERE {failed}"
             ).fetchall()
@@ -211,7 +242,7 @@ class Journal:
     def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
         """Keep on the bill what attempts without a lasting outcome cost together."""
         with self.batch():
-            self._db.execute("DELETE FROM attempts WHERE key = ? AND lost = 0", (key,))
+            self._strike_off([key])
             for index in range(attempts):
                 share = spent if index == 0 else Usage()
                 self._db.execute(
@@ -267,6 +298,7 @@ class Journal:
         if table not in ("calls", "prompts", "cells", "attempts"):
             raise ValueError(table)
         with self._lock:
+            self._flush()
             return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
 
 

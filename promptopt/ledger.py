@@ -6,16 +6,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from .records import Budget, Price, Usage
 
 UNLIMITED = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What was spent: model calls (each attempt is one), tokens, US dollars, seconds of waiting."""
+class Spent(NamedTuple):
+    """What was spent: model calls (each attempt is one), tokens, US dollars, seconds of waiting.
+
+    A tuple, not a dataclass: a dozen of them are made for every call.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -28,7 +31,7 @@ class Spent:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # tuples would be joined
         """Add two amounts."""
         return Spent(
             self.calls + other.calls,
@@ -40,16 +43,12 @@ class Spent:
 
     def __sub__(self, other: Spent) -> Spent:
         """Subtract two amounts."""
-        return self + other.scaled(-1)
-
-    def scaled(self, factor: int) -> Spent:
-        """Return `factor` times this amount."""
         return Spent(
-            self.calls * factor,
-            self.prompt_tokens * factor,
-            self.completion_tokens * factor,
-            self.usd * factor,
-            self.seconds * factor,
+            self.calls - other.calls,
+            self.prompt_tokens - other.prompt_tokens,
+            self.completion_tokens - other.completion_tokens,
+            self.usd - other.usd,
+            self.seconds - other.seconds,
         )
 
 
@@ -84,6 +83,8 @@ class Ledger:
         self._lock = threading.Lock()
         self._spent: dict[str, Spent] = {}
         self._lost: dict[str, Spent] = {}
+        self._total = Spent()
+        self._losses = Spent()
         self._reserved = Spent()
         self._held = Spent()
 
@@ -117,7 +118,7 @@ class Ledger:
         Losses are left out here and in `headroom`: a resumed run must be told what the first one was told.
         """
         with self._lock:
-            used = self._total() + self._reserved + self._held
+            used = self._total + self._reserved + self._held
         cap = self.budget
         return Budget(
             calls=None if cap.calls is None else max(0, cap.calls - used.calls),
@@ -135,7 +136,7 @@ class Ledger:
         """
         cap = self.budget
         with self._lock:
-            used = self._total()
+            used = self._total
         return Spent(
             calls=cap.calls - used.calls if cap.calls is not None else UNLIMITED,
             prompt_tokens=cap.tokens - used.tokens if cap.tokens is not None else UNLIMITED,
@@ -156,7 +157,7 @@ class Ledger:
         """Reserve one attempt that uses at most `bound`; None when a cap could be passed."""
         need = self._amount(role, 1, bound)
         with self._lock:
-            if self.blocked_by(self._total() + self._losses() + self._reserved + self._held + need):
+            if self.blocked_by(self._total + self._losses + self._reserved + self._held + need):
                 return None
             self._reserved += need
         return Ticket(role, bound)
@@ -164,7 +165,7 @@ class Ledger:
     def room_for(self, role: str, bounds: Sequence[Usage]) -> int:
         """Return how many of the first of these attempts could be reserved together."""
         with self._lock:
-            used = self._total() + self._losses() + self._reserved + self._held
+            used = self._total + self._losses + self._reserved + self._held
         for count, bound in enumerate(bounds):
             used += self._amount(role, 1, bound)
             if self.blocked_by(used):
@@ -176,17 +177,19 @@ class Ledger:
         actual = self._amount(ticket.role, 1, ticket.bound if usage is None else usage)
         with self._lock:
             self._reserved -= self._amount(ticket.role, 1, ticket.bound)
-            self._add(ticket.role, replace(actual, seconds=seconds))
+            self._add(ticket.role, actual._replace(seconds=seconds))
 
     def charge(self, role: str, calls: int, usage: Usage, seconds: float = 0.0) -> None:
         """Book spending of an earlier process of this run; it is never refused."""
         with self._lock:
-            self._add(role, replace(self._amount(role, calls, usage), seconds=seconds))
+            self._add(role, self._amount(role, calls, usage)._replace(seconds=seconds))
 
     def lose(self, role: str, calls: int, usage: Usage) -> None:
         """Count attempts of a killed process that may have been billed: they narrow the caps for good."""
+        amount = self._amount(role, calls, usage)
         with self._lock:
-            self._lost[role] = self._lost.get(role, Spent()) + self._amount(role, calls, usage)
+            self._lost[role] = self._lost.get(role, Spent()) + amount
+            self._losses += amount
 
     def blocked_by(self, used: Spent) -> str:
         """Return which cap `used` (or the clock) would pass, in words; empty when none."""
@@ -204,17 +207,14 @@ class Ledger:
     def why_blocked(self, role: str, bound: Usage) -> str:
         """Return the cap that refuses an attempt bounded by `bound`, in words."""
         with self._lock:
-            used = self._total() + self._losses() + self._held
+            used = self._total + self._losses + self._held
             return self.blocked_by(used + self._amount(role, 1, bound))
 
     def _amount(self, role: str, calls: int, usage: Usage) -> Spent:
-        return Spent(calls, usage.prompt_tokens, usage.completion_tokens, self.price(role).usd(usage))
+        price = self._prices.get(role)
+        usd = 0.0 if price is None else price.usd(usage)
+        return Spent(calls, usage.prompt_tokens, usage.completion_tokens, usd)
 
     def _add(self, role: str, amount: Spent) -> None:
         self._spent[role] = self._spent.get(role, Spent()) + amount
-
-    def _total(self) -> Spent:
-        return sum(self._spent.values(), Spent())
-
-    def _losses(self) -> Spent:
-        return sum(self._lost.values(), Spent())
+        self._total += amount

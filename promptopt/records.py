@@ -234,19 +234,26 @@ class Price:
 
 def canonical_json(value: Any) -> str:
     """Serialise to JSON with sorted keys and no white space, so that equal values give equal text."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any, length: int = 16) -> str:
     """Return the first `length` hexadecimal digits of the SHA-256 of `value`'s canonical JSON."""
-    text = canonical_json(value).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(text).hexdigest()[:length]
+    return digest_text(canonical_json(value), length)
+
+
+def digest_text(text: str, length: int = 16) -> str:
+    """Return the first `length` hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 __all__ = [
@@ -261,4 +268,5 @@ __all__ = [
     "Usage",
     "canonical_json",
     "digest",
+    "digest_text",
 ]

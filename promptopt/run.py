@@ -27,12 +27,15 @@ from .plan import make_power, proving_units
 from .power import Power, observed_power
 from .prompt import Prompt
 from .records import Evaluation, Example, Usage
-from .runfolder import RunFolder
+from .runfolder import RunFolder, claimed
 from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
 from .setup import Setup
 from .study import Candidate, Stopped, Study
 from .verdict import judge, judge_reused
+
+TICK_SECONDS = 0.05
+"""Progress is told no more often than that."""
 
 STEP = 64
 """Rows bought at a time in the final comparison: should the budget end, all prompts share most rows."""
@@ -90,6 +93,27 @@ def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
         journal.close()
 
 
+@contextmanager
+def answers_in(path: str | Path | None) -> Iterator[Journal]:
+    """Open a journal outside of any run: in memory, or a file whose answers are not bought again.
+
+    Raises:
+        JournalError: the file is not a journal, is a run's, or another process works on it.
+    """
+    if path is None:
+        with _opened(":memory:") as journal:
+            yield journal
+        return
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise JournalError(str(path), "its folder does not exist", do="make it, or name another file")
+    with claimed(file.with_name(f".{file.name}.lock"), str(path)), _opened(file) as journal:
+        if journal.get_meta("fingerprint") is not None:
+            raise JournalError(str(path), "is the journal of a run", do="name a file of its own")
+        journal.set_meta("elapsed", 0.0)
+        yield journal
+
+
 def _claim(journal: Journal, setup: Setup) -> None:
     """Mark a fresh journal as this run's; refuse one that is another's."""
     models = {role: asdict(model.identity) for role, model in setup.models.items()}
@@ -126,6 +150,7 @@ class Run:
         self._journal = journal
         self._workdir = workdir
         self._noted = 0.0
+        self._ticked = 0.0
         self._rivals: int | None = None
         self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(journal.get_meta("elapsed") or 0.0)
@@ -371,6 +396,9 @@ class Run:
 
     def _tick(self, role: str, done: int, asked: int) -> None:
         now = time.monotonic()
+        if done < asked and now - self._ticked < TICK_SECONDS:
+            return
+        self._ticked = now
         if now - self._noted > 1.0:
             self.note_time()
         self.listen(Tick(role, done, asked, self.ledger.by_role, self.ledger.remaining))

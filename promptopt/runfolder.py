@@ -104,11 +104,7 @@ class RunFolder:
             JournalError: another process has it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+b") as handle:
-            if not _try_lock(handle):
-                raise JournalError(
-                    str(self.path), "another process is working on this run", do="wait for it, or stop it"
-                )
+        with claimed(self.path / ".lock", str(self.path)):
             yield
 
     def write_start(self, lock: dict[str, Any]) -> None:
@@ -123,6 +119,19 @@ class RunFolder:
         study.best.save(self.path / "best" / "prompt.json")
         _write(self.path / "best" / "prompt.txt", study.best.instruction + "\n")
         _write(self.result_file, json.dumps(study.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def claimed(lock: Path, where: str) -> Iterator[None]:
+    """Hold a lock file, so that one process at a time works on `where`.
+
+    Raises:
+        JournalError: another process holds it.
+    """
+    with lock.open("a+b") as handle:
+        if not _try_lock(handle):
+            raise JournalError(where, "another process is working on it", do="wait for it, or stop it")
+        yield
 
 
 def environment() -> dict[str, Any]:

@@ -150,20 +150,21 @@ class Scorer:
         self._journal.put_cells(split, [_row(cell, reward) for cell in cells])
 
     def _judge(self, slot: _Slot, output: Output | Failure, usage: Usage, reward: Reward) -> Cell:
-        cell = Cell(slot.prompt.id, slot.example.id, slot.sample, status="failed", usage=usage)
+        cell = partial(Cell, slot.prompt.id, slot.example.id, slot.sample, usage=usage)
         if isinstance(output, Failure):
-            self._warn_once(f"{output.reason}: {output.message}", slot)
-            return replace(cell, reason=f"{output.reason}: {output.message}")
+            reason = f"{output.reason}: {output.message}"
+            self._warn_once(reason, slot)
+            return cell(status="failed", reason=reason)
         try:
             score = reward(slot.example, output)
         except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
             reason = f"reward: {type(error).__name__}: {error}"
         else:
             if isinstance(score, Score) and math.isfinite(score.value):
-                return replace(cell, status="ok", output=output.text, score=score)
+                return cell(output=output.text, score=score)
             reason = f"reward: not a finite score: {shorten(score)}"
         self._warn_once(reason, slot)
-        return replace(cell, output=output.text, reason=reason)
+        return cell(status="failed", output=output.text, reason=reason)
 
     def _warn_once(self, reason: str, slot: _Slot) -> None:
         kind = reason.split(":", 1)[0]

@@ -116,7 +116,7 @@ class Study:
             "front": [point.to_dict() for point in self.front],
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
-            "spent": {role: asdict(spent) for role, spent in self.spent.items()},
+            "spent": {role: spent._asdict() for role, spent in self.spent.items()},
         }
 
 

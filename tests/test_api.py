@@ -4,11 +4,14 @@ import json
 
 import pytest
 from toys import Exact, TryAll, proposer_reply, rows, target_reply
+from worlds import JOB as WORLD_JOB
+from worlds import make_world
 
 import promptopt as po
 from promptopt.config import load_job
 from promptopt.contracts.model import Decoding
-from promptopt.errors import ConfigError, DataError, JournalError, PluginError
+from promptopt.errors import BudgetExhausted, ConfigError, DataError, JournalError, PluginError
+from promptopt.run import answers_in
 from promptopt.testing.model import FakeModel
 
 
@@ -166,3 +169,46 @@ def test_a_text_is_scored_with_the_program_of_the_job(tmp_path):
         prompt.program
         == po.Prompt.from_dict({"instruction": "", "program": {"name": "chain_of_thought"}}).program
     )
+
+
+COUNTED = '''
+
+def counted(text):
+    """Answer as `target` does, and leave a mark."""
+    from pathlib import Path
+    with (Path(__file__).parent / "asked.txt").open("a") as marks:
+        marks.write("x")
+    return target(text)
+'''
+
+
+def test_an_interrupted_scoring_goes_on_from_its_file_of_answers(tmp_path):
+    file = make_world(tmp_path / "world", WORLD_JOB.replace("models.py:target", "models.py:counted"))
+    with (file.parent / "models.py").open("a") as models:
+        models.write(COUNTED)
+    asked, answers = file.parent / "asked.txt", tmp_path / "answers.sqlite"
+    given = {"prompts": ["In capitals.", "Say it."], "rows": 8, "answers": answers}
+    with pytest.raises(BudgetExhausted):
+        po.score(load_job(file, ["budget.calls=11"]), **given)
+    assert len(asked.read_text()) == 11
+    (_, good), (_, bad) = po.score(load_job(file, ["budget.calls=16"]), **given)
+    assert (good.mean, bad.mean, len(asked.read_text())) == (1.0, 0.0, 16)
+    files = [file.parent / name for name in ("a.txt", "b.txt")]
+    for path, text in zip(files, given["prompts"], strict=True):
+        path.write_text(text)
+    options = {"job": load_job(file), "split": "select", "rows": 8}
+    assert po.compare(files, answers=answers, **options).pairs[0].gain == -1
+    assert len(asked.read_text()) == 16
+
+
+def test_answers_are_kept_in_a_file_of_their_own(job, tmp_path):
+    study = po.run_job(job, folder=tmp_path / "run")
+    with pytest.raises(JournalError, match="is the journal of a run"):
+        po.score(job, answers=study.folder / "journal.sqlite")
+    with pytest.raises(JournalError, match="its folder does not exist"):
+        po.score(job, answers=tmp_path / "nowhere" / "answers.sqlite")
+    (tmp_path / "text.txt").write_text("not a journal, but long enough to be taken for something" * 20)
+    with pytest.raises(JournalError, match="cannot be opened as a journal"):
+        po.score(job, answers=tmp_path / "text.txt")
+    with answers_in(tmp_path / "a.sqlite"), pytest.raises(JournalError, match="another process is working"):
+        po.score(job, answers=tmp_path / "a.sqlite")

@@ -116,7 +116,8 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path):
         ([a, str(unfinished.path)], {}, DataError, "is not done.*promptopt resume"),
         ([a, old], {}, DataError, "does not say what its rows were"),
         ([a, old], {"baseline": "b"}, ConfigError, "'b' is none of them"),
-        ([a, old], {"rows": 3}, ConfigError, "rows: are taken from a job"),
+        ([a, old], {"rows": 3}, ConfigError, "rows: belongs to a job"),
+        ([a, old], {"answers": "x.sqlite"}, ConfigError, "answers: belongs to a job"),
     ]
     for given, options, error, said in cases:
         with pytest.raises(error, match=said) as caught:

@@ -225,3 +225,15 @@ def test_n_samples_are_n_distinct_calls_that_are_kept():
         assert ask(server.url, journal, samples) == first
         assert server.calls == 6
     journal.close()
+
+
+def test_a_run_is_the_same_at_another_concurrency(tmp_path):
+    found = []
+    with LoopbackServer(slow_reply) as server:
+        for concurrency in (1, 16):
+            target = {"model": "openai/loopback", "base_url": server.url, "concurrency": concurrency}
+            made = job(server.url, rows=tmp_path / "rows.jsonl", target=target)
+            study = run_job(job_from_dict(made, tmp_path), folder=tmp_path / str(concurrency))
+            whole = study.to_dict() | {"seconds": 0, "spent": study.total.calls}
+            found.append(json.dumps([whole, [candidate.to_dict() for candidate in study.candidates]]))
+    assert found[0] == found[1]

@@ -22,7 +22,7 @@ CALL = Call({"type": "completion", "text": "b", "finish": "stop"}, 2, Usage(3, 4
 def test_a_call_comes_back_as_it_was_put(tmp_path):
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
-    journal.put_call("k", "target", {"messages": [["user", "a"]]}, CALL)
+    journal.put_call("k", "target", '{"messages":[["user","a"]]}', CALL)
     journal.close()
     again = Journal(path)
     assert again.get_call("k") == CALL
@@ -34,7 +34,7 @@ def test_a_call_comes_back_as_it_was_put(tmp_path):
 def test_any_text_survives(key, text):
     journal = Journal()
     call = Call({"type": "completion", "text": text}, 1, Usage(), 0.0)
-    journal.put_call(key, "target", {}, call)
+    journal.put_call(key, "target", "{}", call)
     assert journal.get_call(key) == call
     journal.close()
 
@@ -42,7 +42,7 @@ def test_any_text_survives(key, text):
 def test_a_corrupt_row_is_a_miss(tmp_path):
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
-    journal.put_call("k", "target", {}, CALL)
+    journal.put_call("k", "target", "{}", CALL)
     journal.close()
     with sqlite3.connect(path) as db:
         db.execute("UPDATE calls SET outcome = replace(outcome, 'stop', 'sTop')")
@@ -57,7 +57,7 @@ def test_attempts_without_an_answer_are_lost_and_stay_lost(tmp_path):
     journal = Journal(path)
     journal.put_attempt("answered", "target", Usage(1, 1))
     journal.put_attempt("never", "proposer", Usage(7, 8))
-    journal.put_call("answered", "target", {}, CALL)
+    journal.put_call("answered", "target", "{}", CALL)
     journal.close()
     for _ in range(2):
         again = Journal(path)
@@ -67,8 +67,8 @@ def test_attempts_without_an_answer_are_lost_and_stay_lost(tmp_path):
 
 def test_failures_can_be_forgotten_so_that_they_are_tried_again():
     journal = Journal()
-    journal.put_call("bad", "target", {}, Call({"type": "failure", "reason": "server"}, 1, Usage(), 0.0))
-    journal.put_call("good", "target", {}, CALL)
+    journal.put_call("bad", "target", "{}", Call({"type": "failure", "reason": "server"}, 1, Usage(), 0.0))
+    journal.put_call("good", "target", "{}", CALL)
     assert journal.forget_failures() == 1
     assert journal.get_call("bad") is None
     assert journal.get_call("good") == CALL
@@ -91,7 +91,7 @@ def test_another_version_and_a_file_that_is_no_journal_are_refused(tmp_path):
 def test_a_read_only_journal_cannot_be_written(tmp_path):
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
-    journal.put_call("k", "target", {}, CALL)
+    journal.put_call("k", "target", "{}", CALL)
     reader = Journal(path, read_only=True)
     assert reader.get_call("k") == CALL
     with pytest.raises(sqlite3.OperationalError):
@@ -132,7 +132,7 @@ def test_threads_write_side_by_side(tmp_path):
     def work(name):
         for index in range(50):
             with journal.batch():
-                journal.put_call(f"{name}-{index}", "target", {}, CALL)
+                journal.put_call(f"{name}-{index}", "target", "{}", CALL)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -149,7 +149,7 @@ WRITER = textwrap.dedent("""
     from promptopt.records import Cell, Score, Usage
     journal = Journal(sys.argv[1])
     for index in range(100_000):
-        journal.put_call(str(index), "target", {}, Call({"type": "completion"}, 1, Usage(1, 1), 0.0))
+        journal.put_call(str(index), "target", "{}", Call({"type": "completion"}, 1, Usage(1, 1), 0.0))
         print(index, flush=True)
 """)
 

@@ -15,6 +15,13 @@ Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The job file, or a folder with a promptopt.yaml.")
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Another seed than the job's.", show_default=False)]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Keep every answer in this file: what was interrupted goes on, nothing is bought twice.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

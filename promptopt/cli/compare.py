@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._options import Overrides, job_of
+from ._options import Answers, Overrides, job_of
 from .score import LOOKED_AT, Split
 
 if TYPE_CHECKING:  # the help must not wait for it
@@ -46,6 +46,7 @@ def compare(
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of all intervals.")] = 0.95,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    answers: Answers = None,
     overrides: Overrides = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the result only.")] = False,
 ) -> None:
@@ -71,6 +72,7 @@ def compare(
             baseline=baseline,
             all_pairs=all_pairs,
             confidence=confidence,
+            answers=answers,
             listen=progress,
         )
     gate = None if min_gain is None else result.gate(min_gain)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._options import Config, Overrides, job_of
+from ._options import Answers, Config, Overrides, job_of
 
 if TYPE_CHECKING:  # the help must not wait for it
     from ..prompt import Prompt
@@ -38,6 +38,7 @@ def score(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)
     ] = None,
+    answers: Answers = None,
     overrides: Overrides = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the table only.")] = False,
 ) -> None:
@@ -52,7 +53,7 @@ def score(
     job = job_of(config, overrides)
     given = [_read(text) for text in prompt or ()]
     with progress_for(sys.stdout, job.name, quiet=quiet) as progress:
-        results = score_prompts(job, given, split=split.value, rows=rows, listen=progress)
+        results = score_prompts(job, given, split=split.value, rows=rows, answers=answers, listen=progress)
     if split is Split.test and not quiet:
         print(f"note: {LOOKED_AT}")
     table = Table(

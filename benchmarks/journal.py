@@ -1,0 +1,113 @@
+"""What the journal costs a cell, from a thousand cells to a million.
+
+    python -m benchmarks.journal                        # to 100,000 cells
+    python -m benchmarks.journal --cells 1000000        # minutes, 1 GB of disk
+
+A model that answers at once is asked through the run's own door (`calls.Caller`: key, look-up, ledger,
+attempt, answer, commit), and directly. The difference of the two in CPU time is what a cell pays. `paid`
+writes down every attempt before it is sent and commits every answer, as for a remote model; `local`
+commits twice a second. Then the journal is opened again and answers everything once more (`replay`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from promptopt.calls import Caller
+from promptopt.contracts.model import (
+    Admit,
+    Capabilities,
+    Completion,
+    Failure,
+    GenerateRequest,
+    Likelihood,
+    LikelihoodRequest,
+    ModelIdentity,
+    always,
+)
+from promptopt.journal import Journal
+from promptopt.ledger import Ledger
+from promptopt.records import Message, Usage
+
+CHUNK = 4096
+"""Cells bought at a time, as the scorer does."""
+WORDS = "Say whether the review below is positive or negative, and answer with one word only. " * 3
+
+
+class Instant:
+    """A model that answers at once."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, endpoint: str) -> None:
+        """Pretend to be at an endpoint."""
+        self.identity = ModelIdentity(endpoint, "instant")
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Completion | Failure]]:
+        """Answer yes."""
+        for place in range(len(requests)):
+            yield place, Completion("yes", usage=Usage(80, 1)) if admit(place) else Failure("budget")
+
+    def loglikelihood(
+        self, requests: Sequence[LikelihoodRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Likelihood | Failure]]:
+        """Refuse."""
+        for place in range(len(requests)):
+            yield place, Failure("unsupported")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--cells", type=int, default=100_000, help="of the largest journal")
+    largest = parser.parse_args().cells
+    sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n < largest] + [largest]
+    print("           cells  fresh us/cell  replay us/cell  open ms  bytes/cell  peak MB")
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, endpoint in (("local", "local"), ("paid", "http://127.0.0.1/v1")):
+            for cells in sizes:
+                path = Path(folder) / f"{kind}-{cells}.sqlite"
+                direct = _seconds(lambda chunk, e=endpoint: list(Instant(e).generate(chunk)), cells)  # type: ignore[misc]
+                fresh, _ = _through(path, endpoint, cells)
+                replay, opened = _through(path, endpoint, cells)
+                size = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+                print(
+                    f"{kind:<6}{cells:>10,}{(fresh - direct) / cells * 1e6:>15.1f}"
+                    f"{(replay - direct) / cells * 1e6:>16.1f}{opened * 1e3:>9.1f}{size / cells:>12.0f}{peak:>9.0f}"
+                )
+
+
+def _through(path: Path, endpoint: str, cells: int) -> tuple[float, float]:
+    """Return the CPU seconds of asking everything through a caller, and the seconds of opening the journal."""
+    began = time.monotonic()
+    journal = Journal(path)
+    caller = Caller({"target": Instant(endpoint)}, journal, Ledger())
+    opened = time.monotonic() - began
+    seconds = _seconds(lambda chunk: caller.ask("target", chunk), cells)
+    journal.close()
+    return seconds, opened
+
+
+def _seconds(ask: object, cells: int) -> float:
+    total = 0.0
+    for start in range(0, cells, CHUNK):
+        chunk = [
+            GenerateRequest((Message("user", f"{WORDS}\n\nInput: row {place}\nOutput:"),))
+            for place in range(start, min(start + CHUNK, cells))
+        ]
+        began = time.process_time()
+        ask(chunk)  # type: ignore[operator]
+        total += time.process_time() - began
+    return total
+
+
+if __name__ == "__main__":
+    main()
