@@ -15,7 +15,7 @@ import argparse
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from promptopt.calls import Caller
@@ -65,38 +65,43 @@ class Instant:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.journal")
     parser.add_argument("--cells", type=int, default=100_000, help="of the largest journal")
     largest = parser.parse_args().cells
     sizes = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n < largest] + [largest]
     print("           cells  fresh us/cell  replay us/cell  open ms  bytes/cell  peak MB")
     with tempfile.TemporaryDirectory() as folder:
         for kind, endpoint in (("local", "local"), ("paid", "http://127.0.0.1/v1")):
+            model = Instant(endpoint)
             for cells in sizes:
                 path = Path(folder) / f"{kind}-{cells}.sqlite"
-                direct = _seconds(lambda chunk, e=endpoint: list(Instant(e).generate(chunk)), cells)  # type: ignore[misc]
-                fresh, _ = _through(path, endpoint, cells)
-                replay, opened = _through(path, endpoint, cells)
-                size = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*"))
+                direct = _seconds(lambda chunk, model=model: list(model.generate(chunk)), cells)  # type: ignore[misc]
+                fresh, _ = _through(path, model, cells)
+                replay, opened = _through(path, model, cells)
+                each = [(seconds - direct) / cells * 1e6 for seconds in (fresh, replay)]
+                size = path.stat().st_size / cells
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 print(
-                    f"{kind:<6}{cells:>10,}{(fresh - direct) / cells * 1e6:>15.1f}"
-                    f"{(replay - direct) / cells * 1e6:>16.1f}{opened * 1e3:>9.1f}{size / cells:>12.0f}{peak:>9.0f}"
+                    f"{kind:<6}{cells:>10,}{each[0]:>15.1f}{each[1]:>16.1f}{opened * 1e3:>9.1f}"
+                    f"{size:>12.0f}{peak:>9.0f}",
+                    flush=True,
                 )
+                path.unlink()
 
 
-def _through(path: Path, endpoint: str, cells: int) -> tuple[float, float]:
-    """Return the CPU seconds of asking everything through a caller, and the seconds of opening the journal."""
+def _through(path: Path, model: Instant, cells: int) -> tuple[float, float]:
+    """Return the CPU seconds of asking it all through a caller, and the seconds of opening the journal."""
     began = time.monotonic()
     journal = Journal(path)
-    caller = Caller({"target": Instant(endpoint)}, journal, Ledger())
+    caller = Caller({"target": model}, journal, Ledger())
     opened = time.monotonic() - began
     seconds = _seconds(lambda chunk: caller.ask("target", chunk), cells)
     journal.close()
     return seconds, opened
 
 
-def _seconds(ask: object, cells: int) -> float:
+def _seconds(ask: Callable[[list[GenerateRequest]], object], cells: int) -> float:
+    """Return the CPU seconds that asking for so many cells takes, making the requests left out."""
     total = 0.0
     for start in range(0, cells, CHUNK):
         chunk = [
@@ -104,7 +109,7 @@ def _seconds(ask: object, cells: int) -> float:
             for place in range(start, min(start + CHUNK, cells))
         ]
         began = time.process_time()
-        ask(chunk)  # type: ignore[operator]
+        ask(chunk)
         total += time.process_time() - began
     return total
 

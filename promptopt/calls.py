@@ -167,7 +167,7 @@ class Caller:
         texts = [request_text(request) for request in requests]
         keys = [_key(identity, text) for text in texts]
         outcomes: dict[str, Outcome] = {}
-        wanted = {key: _Wish(*wish) for key, *wish in zip(keys, requests, texts, strict=True)}
+        wanted = dict(zip(keys, map(_Wish, requests, texts), strict=True))
         asked = len(wanted)
         while len(outcomes) < len(wanted):
             to_buy, elsewhere = self._sort_out(role, wanted, outcomes)

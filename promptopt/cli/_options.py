@@ -18,7 +18,7 @@ Seed = Annotated[int | None, typer.Option(min=0, help="Another seed than the job
 Answers = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Keep every answer in this file: what was interrupted goes on, nothing is bought twice.",
+        metavar="FILE", help="Keep every answer in this file: what was interrupted goes on from there.",
         show_default=False,
     ),
 ]  # fmt: skip
