@@ -1,0 +1,42 @@
+"""Who runs on what: searchers by the name in the table, and tasks that differ in kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONTENDERS: dict[str, Any] = {
+    "paraphrases": {"name": "paraphrases", "n": 60},
+    "demos_random": {"name": "demos", "method": "random"},
+    "ape": "ape",
+    "opro": "opro",
+    "evolution_ga": {"name": "evolution", "method": "ga"},
+    "evolution_de": {"name": "evolution", "method": "de"},
+    "breeder": "breeder",
+    "protegi": "protegi",
+    "reflect": "reflect",
+    "edit": "edit",
+    "joint": "joint",
+    "portfolio": "portfolio",
+}
+"""By the name in the table: a searcher as a job file names it."""
+
+FLOORS = ("paraphrases", "demos_random")
+"""What a searcher must beat to be worth recommending."""
+
+TASKS = (
+    "second_word_letter",
+    "last_letters",
+    "word_length",
+    "singular_to_plural",
+    "sum",
+    "max",
+    "last_word",
+    "negation",
+    "active_to_passive",
+    "sentence_type",
+    "topic",
+    "extract_number",
+    "taxonomy_animal",
+    "sort",
+)
+"""Families of benchmarks/embedded: letters, words, relations, numbers, sentences, lists, labels."""
