@@ -14,53 +14,17 @@ from typing import NamedTuple
 MOST_WORDS = 6
 """A longer run of words is cut here."""
 
-FUNCTION_WORDS = frozenset(
-    (
-        *("a", "an", "the", "this", "that", "these", "those", "my", "your", "his", "her", "its", "our"),
-        *(
-            "their",
-            "each",
-            "every",
-            "some",
-            "any",
-            "all",
-            "no",
-            "not",
-            "only",
-            "of",
-            "in",
-            "on",
-            "at",
-            "by",
-            "for",
-        ),
-        *("from", "to", "into", "onto", "with", "without", "about", "as", "between", "before", "after"),
-        *("under", "over", "through", "and", "or", "but", "nor", "so", "if", "then", "than", "when", "where"),
-        *("while", "because", "which", "who", "whom", "whose", "what", "how", "is", "are", "was", "were"),
-        *(
-            "be",
-            "been",
-            "do",
-            "does",
-            "did",
-            "can",
-            "could",
-            "will",
-            "would",
-            "shall",
-            "should",
-            "may",
-            "must",
-        ),
-    )
-)
+ENGLISH = """
+    a an the this that these those my your his her its our their each every some any all no not only of in
+    on at by for from to into onto with without about as between before after under over through and or but nor
+    so if then than when where while because which who whom whose what how is are was were be been do does did can
+    could will would shall should may must
+"""
+FUNCTION_WORDS = frozenset(ENGLISH.split())
 
 WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 PUNCTUATION = re.compile(r"[^\w\s]|\n")
-GAPS = re.compile(r"[^\S\n]{2,}")
-SPACE_BEFORE = re.compile(r"[^\S\n]+([.,;:!?])")
-DOUBLED = re.compile(r"[,;:](?=[^\S\n]*[.,;:!?])")
-LEADING = re.compile(r"^[\s.,;:!?]+")
+STOPS = ".,;:!?"
 
 
 class Phrase(NamedTuple):
@@ -93,35 +57,29 @@ def _is_function(word: re.Match[str]) -> bool:
 
 
 def delete(text: str, phrase: Phrase) -> str:
-    """Return the text without a phrase."""
-    return tidy(text[: phrase.start] + text[phrase.end :])
+    """Return the text without a phrase, and without the space or comma that it leaves over."""
+    left, right = text[: phrase.start], text[phrase.end :]
+    if not left or left[-1].isspace():
+        right = right.lstrip(" \t")
+    if right and right[0] in STOPS:
+        left = left.rstrip(" \t").rstrip(",;:")
+        if not left.strip():
+            right = right.lstrip(STOPS)
+    return (left + right).strip()
 
 
 def swap(text: str, first: Phrase, second: Phrase) -> str:
     """Return the text with two phrases in each other's place."""
     first, second = sorted((first, second))
-    between = text[first.end : second.start]
-    return tidy(
-        text[: first.start]
-        + text[second.start : second.end]
-        + between
-        + text[first.start : first.end]
-        + text[second.end :]
-    )
+    swapped = substitute(text, second, text[first.start : first.end])
+    return substitute(swapped, first, text[second.start : second.end])
 
 
 def substitute(text: str, phrase: Phrase, words: str) -> str:
     """Return the text with other words in a phrase's place."""
-    return tidy(text[: phrase.start] + words + text[phrase.end :])
+    return text[: phrase.start] + words + text[phrase.end :]
 
 
 def add(text: str, words: str, after: Phrase | None) -> str:
     """Return the text with words put behind a phrase, or in front of all."""
-    at = 0 if after is None else after.end
-    return tidy(f"{text[:at]} {words} {text[at:]}")
-
-
-def tidy(text: str) -> str:
-    """Mend what an edit leaves behind: double spaces; punctuation that is doubled, leading or set off."""
-    text = SPACE_BEFORE.sub(r"\1", GAPS.sub(" ", text))
-    return LEADING.sub("", DOUBLED.sub("", text)).rstrip()
+    return f"{words} {text}" if after is None else f"{text[: after.end]} {words}{text[after.end :]}"

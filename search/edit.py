@@ -27,7 +27,7 @@ PHRASE = "Say the following phrase in other words.\n\nPhrase: {{phrase}}\n\nIn o
 """Paraphrase of one phrase; the paper uses PEGASUS, a paraphrase model."""
 
 WHERE = "searcher edit"
-DRAWS = 10
+DRAWS = 4
 """Edits tried for each candidate wanted: a short instruction has few different ones."""
 POINTS = 100
 """The paper's scores, to which its temperatures belong, are in percent."""
@@ -133,10 +133,13 @@ class PhraseEdits:
             text, deleted = base.prompt.instruction, base.deleted
             done = []
             for _ in range(self.compose):
-                operation = session.rng.choice(self._possible(text, deleted))
+                possible = self._possible(text, deleted)
+                if not possible:
+                    break
+                operation = session.rng.choice(possible)
                 text, deleted = self._apply(session, operation, text, deleted)
                 done.append(operation)
-            if child := sieve.child(base.prompt, text or None, f"edit/{'+'.join(done)}"):
+            if child := sieve.child(base.prompt, text, f"edit/{'+'.join(done)}"):
                 found.append(Draft(child, deleted))
             if len(found) == self.candidates:
                 break
@@ -146,12 +149,11 @@ class PhraseEdits:
         """Return the edits that a text allows: one phrase can be neither swapped nor deleted."""
         enough = {"paraphrase": 1, "swap": 2, "delete": 2, "add": 0}
         number = len(phrases(text))
-        possible = [
+        return [
             operation
             for operation in dict.fromkeys(self.edits)
             if number >= enough[operation] and (operation != "add" or deleted)
         ]
-        return possible or ["swap"]
 
     def _apply(
         self, session: Session, operation: Operation, text: str, deleted: tuple[str, ...]

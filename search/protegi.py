@@ -27,7 +27,7 @@ LONG_GRADIENT = (
     "Give {{number}} reasons why the prompt could have gotten these examples wrong.\n"
     "Wrap each reason with <START> and <END>"
 )
-"""The paper's wording (appendix), which asks for several reasons at once, without its "zero-shot classifier"."""
+"""The paper's wording (appendix), which asks for several reasons at once; it says "classifier" there."""
 
 LONG_EDIT = (
     'I\'m trying to write a prompt for a language model.\n\nMy current prompt is:\n"{{instruction}}"\n\n'
@@ -81,8 +81,8 @@ class ProTeGi:
         paraphrases: p, Monte-Carlo variations of each new instruction.
         successors: most successors of a parent that go on to selection.
         error: layout of one error; slots `input`, `output`, `expected`, `feedback`, and the input columns.
-        gradient: meta-prompt of the reasons; `{{instruction}}`, `{{errors}}` and, if one reply is to list all m,
-            `{{number}}`.
+        gradient: meta-prompt of the reasons; `{{instruction}}`, `{{errors}}` and, if one reply is to list
+            all m, `{{number}}`.
         edit: meta-prompt of the step; the same and `{{gradient}}`.
         variation: meta-prompt of the paraphrases; `{{instruction}}`.
         temperature: of the proposer; 0.7 is the reference code's.
@@ -141,7 +141,7 @@ class ProTeGi:
         session.score(beam)  # line 9
 
     def _differentiate(self, session: Session, beam: Sequence[Prompt], sieve: Sieve) -> list[Gradient] | None:
-        """Return each prompt's gradients on one minibatch (algorithm 2, lines 1 to 3); None without errors."""
+        """Return each prompt's gradients on a minibatch (algorithm 2, lines 1 to 3); None without errors."""
         task = session.task
         minibatch = session.rng.sample(task.rows, min(self.minibatch, len(task.rows)))
         rows = {row.id: row for row in task.rows}

@@ -31,7 +31,8 @@ LONG_REFLECT = (
     "I provided an assistant with the following instructions to perform a task for me:\n"
     "```\n{{instruction}}\n```\n\n"
     "The following are examples of different task inputs provided to the assistant along with the "
-    "assistant's response for each of them, and some feedback on how the assistant's response could be better:\n"
+    "assistant's response for each of them, and some feedback on how the assistant's response could be "
+    "better:\n"
     "```\n{{errors}}\n```\n\n"
     "Your task is to write a new instruction for the assistant.\n\n"
     "Read the inputs carefully and identify the input format and infer detailed task description about the "
@@ -75,8 +76,8 @@ class Reflect:
         Acceptance: the paper takes a child that scores higher on the minibatch, which admits one child in
         three that is no better, and buys all Pareto rows for each. Here such a child then meets growing
         prefixes of the Pareto rows and is dropped as soon as it is reliably worse than its parent (one-sided
-        sign-flip test on paired differences, `alpha` shared among the looks). The test asks for "worse", not for
-        "better": Pareto selection lives on children that are better on some rows only. `alpha: 0` is
+        sign-flip test on paired differences, `alpha` shared among the looks). The test asks for "worse", not
+        for "better": Pareto selection lives on children that are better on some rows only. `alpha: 0` is
         the paper's rule.
         Parallel proposals: a step reflects on `parallel` parents, drawn independently, on the same minibatch,
         so that models are asked in batches; 1 is the paper's loop.
