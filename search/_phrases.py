@@ -16,9 +16,9 @@ MOST_WORDS = 6
 
 ENGLISH = """
     a an the this that these those my your his her its our their each every some any all no not only of in
-    on at by for from to into onto with without about as between before after under over through and or but nor
-    so if then than when where while because which who whom whose what how is are was were be been do does did can
-    could will would shall should may must
+    on at by for from to into onto with without about as between before after under over through and or
+    but nor so if then than when where while because which who whom whose what how is are was were be been
+    do does did can could will would shall should may must
 """
 FUNCTION_WORDS = frozenset(ENGLISH.split())
 

@@ -20,7 +20,7 @@ MERGE_ROWS = 5
 """Rows on which a merged prompt must not fall behind its parents (as in the authors' code)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Candidate:
     """A prompt of the pool.
 
@@ -28,7 +28,7 @@ class Candidate:
         prompt: the prompt.
         values: S, its score by row id on the Pareto rows; a row whose cell failed is missing.
         parents: places in the pool of those it was made from.
-        turn: how many parts its line has had rewritten, which says whose turn is next.
+        turn: which part is rewritten next; moves on whenever the candidate is drawn, and children inherit it.
     """
 
     prompt: Prompt

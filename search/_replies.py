@@ -17,7 +17,7 @@ from ._text import ANNOUNCED, FENCE, THOUGHTS, copies_pair, read_instruction
 
 TAGGED = re.compile(r"<START>(.*?)(?:<END>|</START>|</END>)", re.DOTALL | re.IGNORECASE)
 OPENING = re.compile(r"<START>", re.IGNORECASE)
-BLOCK = re.compile(r"^[ \t]*```[\w-]*[ \t]*\n?(.*?)```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^[ \t]*```(?:[\w-]*[ \t]*\n)?(.*?)```", re.DOTALL | re.MULTILINE)
 OPEN_BLOCK = re.compile(r"^[ \t]*```", re.MULTILINE)
 ITEM = re.compile(r"^[ \t]*(?:\*\*)?(?:\(?\d{1,2}[.):]|[-*•])(?:\*\*)?[ \t]+(?=\S)", re.MULTILINE)
 

@@ -179,7 +179,10 @@ class Reflect:
         wrong = [place for place in drawn if errors(before[place])]
         if not wrong:
             return 0, []
-        chosen = [parts[pool[place].turn % len(parts)] for place in wrong]  # line 7
+        chosen = []
+        for place in wrong:  # line 7
+            chosen.append(parts[pool[place].turn % len(parts)])
+            pool[place].turn += 1
         texts = [
             self._ask(session, part.get(pool[place].prompt), before[place])
             for place, part in zip(wrong, chosen, strict=True)
@@ -190,7 +193,7 @@ class Reflect:
             for reply in its:
                 text = read_block(reply, self.max_chars)
                 if child := sieve.child(pool[place].prompt, text, f"reflect/{part.name}", part):
-                    children.append(Child(child, (place,), place, pool[place].turn + 1))
+                    children.append(Child(child, (place,), place, pool[place].turn))
         sieve.check_readable(WHERE, replies)
         if not children:
             return 0, []
