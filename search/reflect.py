@@ -96,7 +96,7 @@ class Reflect:
             sees the others (all, if none is left).
         alpha: chance of losing a child as good as its parent; 0 buys all Pareto rows and tests nothing.
         merges: most merges tried.
-        patience: steps in a row without a new proposal, after which the search ends.
+        patience: steps in a row whose proposals are all unreadable or known, after which the search ends.
         trace: layout of one row of the minibatch; slots `input`, `output`, `expected`, `feedback`, and the
             input columns. Lines with nothing expected, or no feedback beyond output and answer, are left out.
         only_errors: show the rows that went wrong, instead of the whole minibatch.
@@ -147,8 +147,12 @@ class Reflect:
         tried: set[tuple[int, int, int]] = set()
         dry = 0
         for _ in range(self.steps):  # line 5
-            proposed, improved = self._reflect(session, pool, parts, next(batches), sieve)
-            dry = 0 if proposed else dry + 1
+            passed, held = sieve.passed, sieve.held.total()
+            improved = self._reflect(session, pool, parts, next(batches), sieve)
+            if sieve.passed > passed:
+                dry = 0
+            elif sieve.held.total() > held:
+                dry += 1
             if dry == self.patience:
                 break
             grown = self._confirm(session, pool, improved, pareto)
@@ -168,8 +172,8 @@ class Reflect:
         parts: Sequence[Part],
         batch: Sequence[Example],
         sieve: Sieve,
-    ) -> tuple[int, list[Child]]:
-        """Return how many new texts came, and those that beat their parents on the batch (lines 6 to 13)."""
+    ) -> list[Child]:
+        """Return new prompts that beat their parents on the batch (lines 6 to 13)."""
         weights = frequencies(pool)  # algorithm 2
         drawn = session.rng.choices(range(len(pool)), weights if any(weights) else None, k=self.parallel)
         places = list(dict.fromkeys(drawn))
@@ -178,7 +182,7 @@ class Reflect:
         )
         wrong = [place for place in drawn if errors(before[place])]
         if not wrong:
-            return 0, []
+            return []
         chosen = []
         for place in wrong:  # line 7
             chosen.append(parts[pool[place].turn % len(parts)])
@@ -195,15 +199,12 @@ class Reflect:
                 if child := sieve.child(pool[place].prompt, text, f"reflect/{part.name}", part):
                     children.append(Child(child, (place,), place, pool[place].turn))
         sieve.check_readable(WHERE, replies)
-        if not children:
-            return 0, []
-        after = session.score([child.prompt for child in children], batch)
-        better = [
+        after = session.score([child.prompt for child in children], batch) if children else []
+        return [
             child
             for child, evaluation in zip(children, after, strict=True)
             if gain(evaluation.values, before[child.rival].values) > 1e-9
         ]
-        return len(children), better
 
     def _ask(self, session: Session, text: str, evaluation: Evaluation) -> str:
         rows = {row.id: row for row in session.task.rows}

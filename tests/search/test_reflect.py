@@ -95,9 +95,9 @@ def test_only_a_child_that_scores_higher_on_the_minibatch_meets_the_pareto_rows(
 
 def test_a_minibatch_without_errors_is_not_reflected_on():
     session = Scripted(value=lambda prompt, row: 1.0)
-    Reflect(steps=20, patience=3, pareto=4).search(session)
+    Reflect(steps=7, patience=3, pareto=4).search(session)
     assert session.texts == []
-    assert len(session.scored) == 1 + 3
+    assert len(session.scored) == 1 + 7
 
 
 def test_the_search_ends_when_nothing_new_comes():
