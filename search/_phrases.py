@@ -46,6 +46,11 @@ def phrases(text: str) -> list[Phrase]:
     return [*found, Phrase(run[0].start(), run[-1].end())] if run else found
 
 
+def words(text: str) -> list[Phrase]:
+    """Return the words of a text, in order, each as a phrase of its own."""
+    return [Phrase(word.start(), word.end()) for word in WORD.finditer(text)]
+
+
 def _begins(text: str, run: Sequence[re.Match[str]], word: re.Match[str]) -> bool:
     if PUNCTUATION.search(text, run[-1].end(), word.start()) or len(run) == MOST_WORDS:
         return True

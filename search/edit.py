@@ -19,7 +19,7 @@ from promptopt.prompt import Prompt
 from promptopt.records import Evaluation
 from promptopt.template import fill
 
-from ._phrases import add, delete, phrases, substitute, swap
+from ._phrases import Phrase, add, delete, phrases, substitute, swap, words
 from ._replies import Sieve, need_slots
 from ._text import chat, check_has_place, read_instruction
 
@@ -65,6 +65,7 @@ class PhraseEdits:
         patience: P, iterations in a row without improvement that are forgiven.
         beam: B, prompts edited in an iteration.
         edits: which edits there are; `add` needs one that deletes.
+        level: edit phrases, or words (the paper's ablation), of which a short instruction has more.
         anneal: accept the best candidate also when it is worse, the later the less likely; for a beam of 1.
         heat: the annealing's first temperature, in points of 100.
         cooling: iterations in which the temperature falls by a factor of e.
@@ -80,6 +81,7 @@ class PhraseEdits:
     patience: Annotated[int, Field(ge=0)] = 2
     beam: Positive = 1
     edits: tuple[Operation, ...] = ("delete", "swap", "add")
+    level: Literal["phrase", "word"] = "phrase"
     anneal: bool = False
     heat: Annotated[float, Field(gt=0)] = 10.0
     cooling: Annotated[float, Field(gt=0)] = 5.0
@@ -148,7 +150,7 @@ class PhraseEdits:
     def _possible(self, text: str, deleted: Sequence[str]) -> list[Operation]:
         """Return the edits that a text allows: one phrase can be neither swapped nor deleted."""
         enough = {"paraphrase": 1, "swap": 2, "delete": 2, "add": 0}
-        number = len(phrases(text))
+        number = len(self._places(text))
         return [
             operation
             for operation in dict.fromkeys(self.edits)
@@ -159,7 +161,7 @@ class PhraseEdits:
         self, session: Session, operation: Operation, text: str, deleted: tuple[str, ...]
     ) -> tuple[str, tuple[str, ...]]:
         """Return the text after an edit, and the phrases that may be added from then on."""
-        places = phrases(text)
+        places = self._places(text)
         match operation:
             case "delete":
                 place = session.rng.choice(places)
@@ -168,12 +170,15 @@ class PhraseEdits:
                 return swap(text, *session.rng.sample(places, 2)), deleted
             case "paraphrase":
                 place = session.rng.choice(places)
-                words = self._reword(session, text[place.start : place.end])
-                return substitute(text, place, words), deleted
+                reworded = self._reword(session, text[place.start : place.end])
+                return substitute(text, place, reworded), deleted
             case "add":
                 at = session.rng.randrange(len(deleted))
                 after = session.rng.choice([None, *places])
                 return add(text, deleted[at], after), deleted[:at] + deleted[at + 1 :]
+
+    def _places(self, text: str) -> list[Phrase]:
+        return words(text) if self.level == "word" else phrases(text)
 
     def _reword(self, session: Session, phrase: str) -> str:
         """Return a paraphrase of a phrase, or the phrase if none comes."""
@@ -182,8 +187,8 @@ class PhraseEdits:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )
-        words = read_instruction(replies[0], self.max_chars) if replies else None
-        return words.rstrip(".") if words else phrase
+        text = read_instruction(replies[0], self.max_chars) if replies else None
+        return text.rstrip(".") if text else phrase
 
     def _select(
         self, session: Session, beam: Sequence[Draft], edited: Sequence[Draft]

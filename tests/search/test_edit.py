@@ -207,6 +207,13 @@ def test_a_beam_edits_each_of_its_prompts():
     assert {p.parents[0] for p in second[2:]} == {p.id for p in best}
 
 
+def test_words_can_be_edited_instead_of_phrases():
+    session = Scripted(value=lambda prompt, row: 0.0, seed_prompt=Prompt("The second letter"))
+    PhraseEdits(iterations=1, edits=("delete",), level="word").search(session)
+    (pool, _) = session.selected[0]
+    assert {p.instruction for p in pool[1:]} == {"second letter", "The letter", "The second"}
+
+
 @pytest.mark.parametrize(("text", "selected"), [("Go", 0), ("Do it, well", 2)])
 def test_a_short_instruction_has_few_edits_and_the_search_ends(text, selected):
     session = Scripted(value=lambda prompt, row: float(prompt.instruction == text), seed_prompt=Prompt(text))
