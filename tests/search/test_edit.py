@@ -5,7 +5,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import SEED, Scripted
 
@@ -74,6 +74,7 @@ def test_phrases_end_at_punctuation_and_before_function_words(text, parts):
     assert cut(text) == parts
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_every_word_is_in_one_phrase_and_phrases_are_in_order(text):
     found = phrases(text)
@@ -82,6 +83,7 @@ def test_every_word_is_in_one_phrase_and_phrases_are_in_order(text):
     assert all(1 <= len(WORD.findall(part)) <= MOST_WORDS and part == part.strip() for part in cut(text))
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(0, 99))
 def test_edits_keep_the_words_that_they_should(text, seed):
     found = phrases(text)

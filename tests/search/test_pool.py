@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptopt.prompt import Prompt
@@ -56,6 +56,7 @@ LINES = st.integers(1, 5).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(LINES)
 def test_every_row_keeps_a_leader_and_nobody_left_is_dominated(scores):
     pool = pool_of(*scores)
@@ -100,6 +101,7 @@ def test_lines_that_differ_in_no_part_that_is_changed_are_not_merged():
     assert list(mergeable(pool, [INSTRUCTION, SYSTEM])) == [(1, 2, 0)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=12), st.integers(0, 9))
 def test_a_merge_is_tried_on_rows_of_each_kind(pairs, seed):
     first = {str(i): float(a) for i, (a, _) in enumerate(pairs)}

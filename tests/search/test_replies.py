@@ -1,7 +1,7 @@
 """Reading replies (tags, lists, fences), showing traces, and holding back what is not new."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import SEED, numbered
 
@@ -76,6 +76,7 @@ def test_a_block_is_read_whole(reply, text):
     assert read_block(reply, 60) == text
 
 
+@settings(deadline=None)
 @given(REPLIES, st.integers(1, 4))
 def test_reading_survives_anything(reply, most):
     for item in read_items(reply):
@@ -88,6 +89,7 @@ def test_reading_survives_anything(reply, most):
     assert block is None or (0 < len(block) <= 20 and block == block.strip())
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc .", min_size=1, max_size=9).map(str.strip).filter(bool), min_size=1, max_size=5))
 def test_tagged_texts_come_back_as_they_were(texts):
     assert read_items("Here:\n" + "\n".join(f"<START>{text}<END>" for text in texts)) == texts
