@@ -77,6 +77,8 @@ class Author:
 
     def draw(self, asked: Sequence[str], n: int = 1) -> list[list[str]]:
         """Ask each text `n` times and return the instructions read; failed calls are left out."""
+        if not asked:
+            return []
         drawn = self.session.propose(
             [chat(text) for text in asked],
             n,

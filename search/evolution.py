@@ -63,8 +63,8 @@ class Evolution:
     mutates the child (section 3.2); of the old population and the children the N best survive.
 
     DE: for each member p_i (`basic`) two others are drawn; the parts in which they differ are mutated,
-    combined with the best prompt and crossed with p_i (section 3.3); the child takes the place of p_i if it scores
-    higher.
+    combined with the best prompt and crossed with p_i (section 3.3); the child takes the place of p_i if it
+    scores higher.
 
     What differs from the paper and the reference code:
 
@@ -284,7 +284,7 @@ def draw_two(rng: random.Random, members: Sequence[Member]) -> tuple[Prompt, Pro
 
 
 def differing(first: str, second: str) -> str:
-    """Return the words of the second text that the first has not in their place; all of it if there are none."""
+    """Return the words of the second text that the first has not in their place, or all if none differ."""
     one, two = first.split(), second.split()
     matcher = difflib.SequenceMatcher(None, one, two, autojunk=False)
     spans = [two[low:high] for kind, _, _, low, high in matcher.get_opcodes() if kind != "equal"]

@@ -29,8 +29,8 @@ OPRO_PAPER = (
     "I have some texts along with their corresponding scores. The texts are arranged in ascending order "
     "based on their scores, where higher scores indicate better quality.\n\n{{scored}}\n\n"
     "The following exemplars show how to apply your text: you replace <INS> in each input with your text, "
-    "then read the input and give an output. We say your output is wrong if your output is different from the "
-    "given output, and we say your output is correct if they are the same.\n\n{{exemplars}}\n\n"
+    "then read the input and give an output. We say your output is wrong if your output is different from "
+    "the given output, and we say your output is correct if they are the same.\n\n{{exemplars}}\n\n"
     "Write your new text that is different from the old ones and has a score as high as possible. Write the "
     "text in square brackets."
 )
@@ -73,7 +73,7 @@ class OPRO:
         rows: search rows that a proposal is scored on.
         keep: how many of the best are scored on every search row in the end.
         digits: `drop` proposals with numbers that the seed prompt does not hold, `allow` them, or `auto`:
-            drop them where most answers of the search rows are numbers, which is where they give answers away.
+            drop them where most answers of the search rows are numbers and they may give answers away.
         patience: steps in a row without anything new that end the search.
         meta_prompt: `{{scored}}`, and, if wanted, `{{demonstrations}}` (the exemplars), `{{exemplars}}` (the
             same with `<INS>` where the instruction goes), `{{instruction}}` (the seed's) and
