@@ -80,7 +80,7 @@ class Evolution:
     - What quotes a search row is not scored.
 
     Attributes:
-        mode: `ga`, or `de`, which the paper prefers where prompts are long and start out poor.
+        mode: `ga`, or `de`, which the paper advises where the prompts to start from are poor.
         population: N.
         generations: T.
         instructions: instructions to start from, besides the seed prompt's.
@@ -93,7 +93,7 @@ class Evolution:
         crossover: meta-prompt with `{{first}}` and `{{second}}`.
         mutation: meta-prompt with `{{instruction}}`.
         whole: one meta-prompt for all steps instead; `{{first}}`, `{{second}}`, in DE `{{best}}` and
-            `{{basic}}`, too.
+            `{{basic}}`, too. The model writes its steps out, so give it some 500 `max_tokens`.
         induction: meta-prompt with `{{demonstrations}}`.
         temperature: of the proposer.
         top_p: of the proposer.

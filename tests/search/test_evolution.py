@@ -148,22 +148,19 @@ def test_two_generations_of_differential_evolution():
     given = ("Say a c.", "Say d c.")
     Evolution(mode="de", population=3, generations=2, instructions=given).search(session)
     varied, combined, crossed, *rest = session.proposals
-    # With three members the donors of each are the other two: what differs between them is mutated.
-    differences = [
-        {"a", "d"}, {"d c.", "a b."}, {"b.", "c."}
-    ]  # fmt: skip
-    for text, allowed in zip(varied, differences, strict=True):
+    # Best first, and with three members the donors of each are the other two: what differs is mutated.
+    for text, allowed in zip(varied, [("b.", "c."), ("d c.", "a b."), ("a", "d")], strict=True):
         assert VARY.fullmatch(text)[1] in allowed
     mutants = [f"{VARY.fullmatch(text)[1]}'" for text in varied]
     # The mutant is combined with the best, and crossed with each member in turn.
     assert [CROSS.fullmatch(text).groups() for text in combined] == [("Say d c.", its) for its in mutants]
-    assert [CROSS.fullmatch(text)[2] for text in crossed] == ["Say a b.", "Say a c.", "Say d c."]
+    assert [CROSS.fullmatch(text)[2] for text in crossed] == ["Say d c.", "Say a c.", "Say a b."]
     # The child replaces its own member, and only if it is better.
     first, born = session.scored[0][0], session.scored[1][0]
-    assert [child.parents[0] for child in born] == [prompt.id for prompt in first]
-    champion = born[0].instruction
+    assert [child.parents[0] for child in born] == [prompt.id for prompt in first[::-1]]
+    champion = born[2].instruction
     assert [CROSS.fullmatch(text)[1] for text in rest[1]] == [champion] * 3
-    assert [CROSS.fullmatch(text)[2] for text in rest[2]] == [champion, "Say a c.", "Say d c."]
+    assert [CROSS.fullmatch(text)[2] for text in rest[2]] == ["Say d c.", "Say a c.", champion]
 
 
 def test_a_child_that_is_only_as_good_does_not_replace_its_parent():
