@@ -68,12 +68,12 @@ class Author:
     max_tokens: int
     max_chars: int
     allows: Callable[[str], bool] | None = None
-    replies: int = 0
-    unusable: int = 0
-    passed: int = 0
-    repeated: int = 0
-    _last: str | None = None
-    _known: set[str] = field(default_factory=set)
+    replies: int = field(default=0, init=False)
+    unusable: int = field(default=0, init=False)
+    passed: int = field(default=0, init=False)
+    repeated: int = field(default=0, init=False)
+    _last: str | None = field(default=None, init=False)
+    _known: set[str] = field(default_factory=set, init=False)
 
     def draw(self, asked: Sequence[str], n: int = 1) -> list[list[str]]:
         """Ask each text `n` times and return the instructions read; failed calls are left out."""

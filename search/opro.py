@@ -113,7 +113,8 @@ class OPRO:
         need_slots("searcher opro.meta_prompt", self.meta_prompt, "scored")
         need_slots("searcher opro.scored", self.scored, "instruction", "score")
         author = self._author(session)
-        trajectory = self._score(session, [prompt for prompt in [seed] if author.know(prompt)])
+        author.know(seed)
+        trajectory = self._score(session, [seed])
         top, barren = self.top, 0
         for _ in range(self.steps):
             shown = best(trajectory, top)
