@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scripted import ScriptedSession, make_rows
 from toys import Exact, fake, make_setup, read_input, user_text
 
+from promptopt import Sizes, optimize
 from promptopt.contracts.searcher import Searcher
 from promptopt.errors import ConfigError, PluginError
 from promptopt.plugins import build
@@ -353,3 +354,27 @@ def test_a_kept_set_is_no_worse_off_than_a_prompt_that_met_every_row():
 
     study = execute(make_setup(searcher=Two(), reward=Exact(), finalists=1))
     assert study.best.instruction == "Write it in capitals."
+
+
+PLURALS = {
+    "cat": "cats", "dog": "dogs", "box": "boxes", "baby": "babies", "leaf": "leaves", "car": "cars",
+    "glass": "glasses", "city": "cities", "wolf": "wolves", "tree": "trees", "bus": "buses", "lady": "ladies",
+    "knife": "knives", "book": "books", "dish": "dishes", "party": "parties", "pen": "pens", "fox": "foxes",
+    "cup": "cups", "army": "armies", "shelf": "shelves", "lamp": "lamps", "bench": "benches", "duck": "ducks",
+    "story": "stories", "coin": "coins", "match": "matches", "farm": "farms", "fly": "flies", "hat": "hats",
+    "bird": "birds", "kiss": "kisses", "door": "doors", "berry": "berries",
+}  # fmt: skip
+
+
+def test_demonstrations_teach_the_embedded_model_by_name():
+    study = optimize(
+        prompt="Do it.",
+        train=[{"input": one, "output": many} for one, many in PLURALS.items()],
+        target="embedded/small",
+        reward="exact_match",
+        search={"name": "demos", "sets": 2, "most": 3, "orders": 1, "keep": 1, "selector": "full"},
+        sizes=Sizes(search=12, select=6, test=16),
+    )
+    assert study.best.origin.startswith("demos/")
+    assert study.verdict.reliable
+    assert "proposer" not in study.spent
