@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from promptopt.contracts.searcher import Session
-from promptopt.programs import ChainOfThought, Program
+from promptopt.programs import ChainOfThought, Program, SelfConsistency
 from promptopt.prompt import Demonstration
 from promptopt.records import Cell, Example, fold_inputs
 from promptopt.tfidf import Floats, Tfidf
@@ -39,14 +39,20 @@ def traces(session: Session, rows: Sequence[Example], right: float) -> list[Demo
 
 
 def worked(program: Program, cell: Cell) -> str:
-    """Return the reply as a demonstration shows it: with the reasoning, if the program asks for one apart.
+    """Return the reply as a demonstration shows it, reasoning included.
 
-    Reasoning and answer are joined by the program's own words, as Auto-CoT lays them out (figure 1).
+    Reasoning and answer that were asked for apart are joined by the program's own words, as Auto-CoT lays
+    them out (figure 1); of several votes the first for the answer is taken; else the last reply. A reward of
+    likelihoods has no replies: the text is empty.
     """
-    if isinstance(program, ChainOfThought) and len(cell.trace) == program.calls:
+    if not cell.trace:
+        return ""
+    if isinstance(program, ChainOfThought):
         reasoning, answer = (text.strip() for text in cell.trace)
         return f"{program.trigger} {reasoning} {program.answer} {answer}"
-    return cell.output.strip()
+    if isinstance(program, SelfConsistency):
+        return next(text for text in cell.trace if cell.output in text).strip()
+    return cell.trace[-1].strip()
 
 
 def diverse(

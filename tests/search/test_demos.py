@@ -14,7 +14,7 @@ from promptopt import Sizes, optimize
 from promptopt.contracts.searcher import Searcher
 from promptopt.errors import ConfigError, PluginError
 from promptopt.plugins import build
-from promptopt.programs import ChainOfThought, LeastToMost, Single
+from promptopt.programs import ChainOfThought, LeastToMost, SelfConsistency, Single
 from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Budget, Cell, Example, FrozenMap, fold_inputs
 from promptopt.run import execute
@@ -268,11 +268,13 @@ def test_where_no_reply_is_right_the_rows_own_answers_are_shown():
     [
         (Single(), ("It is so. Answer: 4",), "It is so. Answer: 4"),
         (ChainOfThought("Think.", "So:"), (" 2 and 2. ", " 4\n"), "Think. 2 and 2. So: 4"),
-        (LeastToMost(), ("1. What?", "2", "4"), "4"),
+        (LeastToMost(), ("1. What?", "2", "2 and 2 is 4"), "2 and 2 is 4"),
+        (Single(), (), ""),
+        (SelfConsistency(3), ("It is 5", "2 and 2 make 4", "So 4"), "2 and 2 make 4"),
     ],
 )
 def test_a_worked_reply_holds_the_reasoning(program, trace, reply):
-    assert worked(program, Cell("p", "1", output=trace[-1], trace=trace)) == reply
+    assert worked(program, Cell("p", "1", output="4", trace=trace)) == reply
 
 
 def test_a_cell_knows_the_replies_of_all_its_calls():
