@@ -1,7 +1,7 @@
 """The baselines that every searcher should beat."""
 
 import pytest
-from scripted import ScriptedSession
+from showing import ScriptedSession
 from toys import fake, make_setup, target_reply, user_text
 
 from promptopt.errors import ConfigError, ModelError, PluginError

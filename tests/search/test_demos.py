@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import ScriptedSession, make_rows
+from showing import ScriptedSession, make_rows
 from toys import Exact, fake, make_setup, read_input, user_text
 
 from promptopt import Sizes, optimize

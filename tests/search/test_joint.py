@@ -4,7 +4,7 @@ import math
 
 import optuna
 import pytest
-from scripted import ScriptedSession, make_rows
+from showing import ScriptedSession, make_rows
 from toys import fake, make_setup, read_input, user_text
 
 from promptopt.contracts.searcher import Searcher
