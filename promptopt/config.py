@@ -306,7 +306,12 @@ def _with_prompt_file(job: Job, base: Path, places: _Places) -> Job:
         ) from error
     template = saved.pop("template")
     prompt = type(job.prompt).model_validate(
-        {"instruction": saved["instruction"], "demonstrations": saved["demonstrations"], **template}
+        {
+            "instruction": saved["instruction"],
+            "demonstrations": saved["demonstrations"],
+            "retriever": saved.get("retriever"),
+            **template,
+        }
     )
     changes: dict[str, Any] = {"prompt": prompt}
     if "program" not in job.model_fields_set:

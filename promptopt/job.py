@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,7 +22,7 @@ from .data import Format
 from .pareto import CostName, Objective
 from .prices import list_price
 from .programs import Program, program_from_dict
-from .prompt import Demonstration, Prompt
+from .prompt import Demonstration, Prompt, Retriever
 from .records import Budget, FrozenMap, Price
 from .template import Template, parse_prompt
 
@@ -123,6 +123,13 @@ class DemonstrationSpec(Spec):
     output: str = Field(description="the right answer")
 
 
+class RetrieverSpec(Spec):
+    """Demonstrations chosen for each row: those of a pool that are most like it."""
+
+    pool: tuple[DemonstrationSpec, ...] = Field(min_length=1, description="worked examples to choose from")
+    k: int = Field(ge=1, description="how many a row is shown")
+
+
 class PromptSpec(Spec):
     """The prompt to beat: one text, or its parts."""
 
@@ -136,11 +143,12 @@ class PromptSpec(Spec):
     )
     separator: str = Field(default="\n\n", description="what stands between demonstrations")
     demonstrations: tuple[DemonstrationSpec, ...] = Field(default=(), description="worked examples, in order")
+    retriever: RetrieverSpec | None = Field(default=None, description="worked examples chosen for each row")
     engine: Literal["plain", "jinja"] = Field(default="plain", description="how {{slots}} are filled in")
 
     @model_validator(mode="after")
     def _one_form(self) -> PromptSpec:
-        parts = bool(self.instruction or self.user or self.system or self.demonstrations)
+        parts = bool(self.instruction or self.user or self.system or self.demonstrations or self.retriever)
         if (self.text is not None) + (self.file is not None) + parts != 1:
             raise ValueError("needs exactly one of `text`, `file`, or `instruction` with its layout")
         if self.text is not None and not self.text.strip():
@@ -172,8 +180,15 @@ class PromptSpec(Spec):
                 ),
             )
         template.check(fields)
-        shown = tuple(Demonstration(FrozenMap(d.inputs), d.output) for d in self.demonstrations)
-        return Prompt(instruction, shown, template, program)
+        shown = _demonstrations(self.demonstrations)
+        retriever = None
+        if self.retriever is not None:
+            retriever = Retriever(_demonstrations(self.retriever.pool), self.retriever.k)
+        return Prompt(instruction, shown, template, program, retriever=retriever)
+
+
+def _demonstrations(specs: Iterable[DemonstrationSpec]) -> tuple[Demonstration, ...]:
+    return tuple(Demonstration(FrozenMap(spec.inputs), spec.output) for spec in specs)
 
 
 class PriceSpec(Spec):

@@ -8,18 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .demonstrations import Demonstration, Retriever
 from .errors import BadInput, DataError
 from .programs import Program, Single, program_from_dict
-from .records import Example, FrozenMap, Message, digest
+from .records import Example, Message, digest
 from .template import ENGINES, Template, parse_prompt
 
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A worked example shown in the prompt."""
-
-    inputs: FrozenMap
-    output: str
+__all__ = ["Demonstration", "Prompt", "Retriever"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,7 @@ class Prompt:
     Attributes:
         instruction: what to do, in words.
         demonstrations: worked examples, in order.
+        retriever: chooses further ones for each row, shown after them.
         template: how the parts are laid out.
         program: how one answer is produced from model calls.
         parents: ids of the prompts it was made from.
@@ -42,6 +38,7 @@ class Prompt:
     demonstrations: tuple[Demonstration, ...] = ()
     template: Template = Template()
     program: Program = Single()
+    retriever: Retriever | None = field(default=None, kw_only=True)
     parents: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="user", compare=False)
 
@@ -60,12 +57,17 @@ class Prompt:
         del content["parents"], content["origin"]
         return digest(content)
 
+    def shown(self, example: Example) -> tuple[Demonstration, ...]:
+        """Return the demonstrations that go with one row."""
+        retrieved = self.retriever.nearest(example.inputs) if self.retriever else ()
+        return (*self.demonstrations, *retrieved)
+
     def render(self, example: Example) -> tuple[Message, ...]:
         """Return the messages for one row."""
         template = self.template
         shown = template.separator.join(
             template.render(template.demonstration, {**demo.inputs, "output": demo.output})
-            for demo in self.demonstrations
+            for demo in self.shown(example)
         )
         values = {**example.inputs, "instruction": self.instruction, "demonstrations": shown}
         user = Message("user", template.render(template.user, values))
@@ -79,15 +81,16 @@ class Prompt:
     @property
     def length(self) -> int:
         """Characters of instruction and demonstrations: what a shorter prompt has fewer of."""
-        return len(self.instruction) + sum(
-            len(demo.output) + sum(map(len, demo.inputs.values())) for demo in self.demonstrations
-        )
+        retrieved = self.retriever.length if self.retriever else 0
+        return len(self.instruction) + sum(demo.length for demo in self.demonstrations) + retrieved
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; `from_dict` reads it back."""
         return {
             "instruction": self.instruction,
-            "demonstrations": [{"inputs": dict(d.inputs), "output": d.output} for d in self.demonstrations],
+            "demonstrations": [demo.to_dict() for demo in self.demonstrations],
+            # Left out where there is none, so that older prompts keep their ids.
+            **({"retriever": self.retriever.to_dict()} if self.retriever else {}),
             "template": asdict(self.template),
             "program": self.program.to_dict(),
             "parents": list(self.parents),
@@ -98,12 +101,11 @@ class Prompt:
     def from_dict(cls, data: dict[str, Any]) -> Prompt:
         """Read what `to_dict` wrote."""
         try:
-            demonstrations = tuple(
-                Demonstration(FrozenMap(d["inputs"]), d["output"]) for d in data.get("demonstrations", ())
-            )
+            retriever = data.get("retriever")
             prompt = cls(
                 instruction=data["instruction"],
-                demonstrations=demonstrations,
+                demonstrations=tuple(map(Demonstration.from_dict, data.get("demonstrations", ()))),
+                retriever=None if retriever is None else Retriever.from_dict(retriever),
                 template=Template(**data.get("template", {})),
                 program=program_from_dict(data.get("program", {"name": "single"})),
                 parents=tuple(data.get("parents", ())),
@@ -113,8 +115,7 @@ class Prompt:
             if isinstance(error, BadInput):
                 raise
             raise DataError("prompt", f"not a saved prompt: {error!r}", got=data) from error
-        shown = [text for demo in demonstrations for text in (demo.output, *demo.inputs.values())]
-        texts = [prompt.instruction, prompt.origin, *prompt.parents, *shown, *astuple(prompt.template)]
+        texts = [prompt.instruction, prompt.origin, *prompt.parents, *astuple(prompt.template)]
         if not all(isinstance(text, str) for text in texts) or prompt.template.engine not in ENGINES:
             raise DataError("prompt", "not a saved prompt: a text is missing or wrong", got=data)
         return prompt

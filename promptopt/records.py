@@ -113,6 +113,7 @@ class Cell:
     """One (prompt, example, sample) outcome: ok with a score, or failed with a reason. Never a silent 0.
 
     `usage` is what the answer's calls took together, as the model counted them; none if it counts none.
+    `trace` holds the replies of all calls of the prompt's program, in order: how the output came about.
     """
 
     prompt: str
@@ -123,6 +124,7 @@ class Cell:
     score: Score | None = None
     reason: str = ""
     usage: Usage = Usage()
+    trace: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -232,6 +234,11 @@ class Price:
         return (usage.prompt_tokens * self.input + usage.completion_tokens * self.output) / 1e6
 
 
+def fold_inputs(inputs: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what two rows with the same inputs share: the values, by name, without case and white space."""
+    return tuple(" ".join(inputs[name].casefold().split()) for name in sorted(inputs))
+
+
 def canonical_json(value: Any) -> str:
     """Serialise to JSON with sorted keys and no white space, so that equal values give equal text."""
     return _CANONICAL.encode(value)
@@ -269,4 +276,5 @@ __all__ = [
     "canonical_json",
     "digest",
     "digest_text",
+    "fold_inputs",
 ]

@@ -325,16 +325,20 @@ class Run:
     def _ranked(self) -> list[Prompt]:
         """Return all candidates, best first by what the run is after.
 
-        More rows met goes before a higher mean: selectors spend rows on what they find good. Candidates
-        known only by a search signal come after those that the task's reward has judged.
+        More rows met goes before a higher mean: selectors spend rows on what they find good. A prompt that
+        has met all rows but those it shows has met all it can. Candidates known only by a search signal come
+        after those that the task's reward has judged.
         """
+        rows = len(self.setup.task.splits.search)
         ranked: list[tuple[bool, int, float, int, tuple[Prompt, Evaluation]]] = []
         for place, record in enumerate(self.candidates.all()):
             candidate = self._summary(record)
             evaluation = candidate.search or candidate.signal
             if evaluation is not None and evaluation.comparable:
                 scored = (record.prompt, evaluation)
-                ranked.append((candidate.search is None, -evaluation.met, -evaluation.mean, place, scored))
+                whole = evaluation.met + len(record.prompt.demonstrations) >= rows
+                met = rows if whole else evaluation.met
+                ranked.append((candidate.search is None, -met, -evaluation.mean, place, scored))
         by_reward = [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
         return self.setup.objective.order(by_reward, self.setup.prices.get("target"))
 

@@ -155,16 +155,17 @@ class Scorer:
             reason = f"{output.reason}: {output.message}"
             self._warn_once(reason, slot)
             return cell(status="failed", reason=reason)
+        cell = partial(cell, output=output.text, trace=output.trace)
         try:
             score = reward(slot.example, output)
         except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
             reason = f"reward: {type(error).__name__}: {error}"
         else:
             if isinstance(score, Score) and math.isfinite(score.value):
-                return cell(output=output.text, score=score)
+                return cell(score=score)
             reason = f"reward: not a finite score: {shorten(score)}"
         self._warn_once(reason, slot)
-        return cell(status="failed", output=output.text, reason=reason)
+        return cell(status="failed", reason=reason)
 
     def _warn_once(self, reason: str, slot: _Slot) -> None:
         kind = reason.split(":", 1)[0]
@@ -178,6 +179,7 @@ class Scorer:
         """Run the programs of all cells in lockstep."""
         outputs: list[Output | Failure] = [Failure("error", "no answer")] * len(slots)
         usages = [Usage()] * len(slots)
+        traces: list[tuple[str, ...]] = [()] * len(slots)
         running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
         for place, slot in enumerate(slots):
             run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
@@ -194,11 +196,12 @@ class Scorer:
                     outputs[place] = failed
                     run.close()
                     continue
+                texts = tuple(reply.text for reply in replies if isinstance(reply, Completion))
+                traces[place] += texts
                 try:
-                    texts = tuple(reply.text for reply in replies if isinstance(reply, Completion))
                     running[place] = (run, run.send(texts))
                 except StopIteration as done:
-                    outputs[place] = Output(text=done.value)
+                    outputs[place] = Output(text=done.value, trace=traces[place])
                 except Exception as error:  # a reward's `extract` is user code
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return list(zip(outputs, usages, strict=True))

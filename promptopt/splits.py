@@ -10,7 +10,7 @@ from typing import Literal, NoReturn
 from .data import Row, Rows
 from .errors import ConfigError, DataError, SealedSplit, did_you_mean
 from .power import MIN_UNITS
-from .records import Example, digest
+from .records import Example, digest, fold_inputs
 
 SplitName = Literal["search", "select", "test"]
 
@@ -286,8 +286,7 @@ def _check_disjoint(pools: Pools, allow_duplicates: bool) -> None:
 
 def _keys(row: Row) -> Iterable[tuple[str, object]]:
     """Return what ties a row to others: its folded inputs, and its group."""
-    inputs = row.example.inputs
-    yield "inputs", tuple(" ".join(inputs[name].casefold().split()) for name in sorted(inputs))
+    yield "inputs", fold_inputs(row.example.inputs)
     if row.example.group is not None:
         yield "group", row.example.group
 

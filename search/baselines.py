@@ -1,4 +1,4 @@
-"""Baselines every searcher should beat: the prompt as it is, and the best of n paraphrases of it."""
+"""Baselines every searcher should beat: the prompt as it is, best of n paraphrases, random demonstrations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.errors import ConfigError, ModelError
 from promptopt.template import fill
 
+from ._demos import check_shows, demonstration, part, race, score_fully, showing
 from ._text import VARIATION, chat, check_has_place, read_instruction, unique
 
 
@@ -78,3 +79,38 @@ class Paraphrases:
             )
         children = [seed.child(instruction=text, origin="paraphrases") for text in texts]
         session.select(unique([seed, *children]), 1)
+
+
+@dataclass(frozen=True)
+class RandomDemos:
+    """Draw n sets of k search rows to show, keep the best.
+
+    What luck with demonstrations is worth: neither how many nor which or in what order is searched for.
+    Rows to show come from the end of the search rows, and sets are scored on the others.
+
+    Attributes:
+        n: sets drawn.
+        k: demonstrations of a set.
+        pool: share of the search rows kept for showing; it grows to k rows where half of them allow it.
+        selector: tells the sets apart, by its name and with its defaults.
+    """
+
+    n: Annotated[int, Field(ge=1)] = 8
+    k: Annotated[int, Field(ge=1)] = 4
+    pool: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    selector: str = "paired_race"
+
+    def search(self, session: Session) -> None:
+        """Draw the sets, then select among them and the seed.
+
+        Raises:
+            ConfigError: no row can be shown, or the prompt has no place for demonstrations.
+            PluginError: no selector of that name.
+        """
+        seed = session.task.seed_prompt
+        check_shows(seed, "searcher random_demos")
+        parted = part(session.task.rows, self.pool, self.k, "searcher random_demos")
+        pool = [demonstration(row) for row in parted.pool]
+        sets = [session.rng.sample(pool, min(self.k, len(pool))) for _ in range(self.n)]
+        children = [showing(seed, shown, "random_demos") for shown in sets]
+        score_fully(session, race(session, self.selector, [seed, *children], parted.scored, 1))

@@ -137,6 +137,8 @@ def print_study(study: Study, place: Path) -> None:
         print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
         if study.best.demonstrations:
             print(f"  with {len(study.best.demonstrations)} demonstrations")
+        if (retriever := study.best.retriever) is not None:
+            print(f"  with the {retriever.k} of {len(retriever.pool)} demonstrations most like each row")
     if study.finals is not None:
         print(f"why:    {study.finals.why}")
     if study.gap is not None:

@@ -37,12 +37,14 @@ class Output:
         logprob: sum over the tokens of the main answer, in nats (`likelihood` only).
         tokens: number of tokens of the main answer (`likelihood` only).
         options: one entry per option of the example, in its order (`options` only).
+        trace: the replies of all calls of the prompt's program, in order (`text` only).
     """
 
     text: str = ""
     logprob: float = 0.0
     tokens: int = 0
     options: tuple[OptionScore, ...] = field(default=())
+    trace: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -1,13 +1,14 @@
 """The baselines that every searcher should beat."""
 
 import pytest
+from showing import ScriptedSession
 from toys import fake, make_setup, target_reply, user_text
 
 from promptopt.errors import ConfigError, ModelError, PluginError
 from promptopt.plugins import build
 from promptopt.prompt import Prompt
 from promptopt.run import execute
-from promptopt.search.baselines import Paraphrases, SeedOnly
+from promptopt.search.baselines import Paraphrases, RandomDemos, SeedOnly
 from promptopt.testing.searcher import check_searcher
 
 PARAPHRASES = ("Repeat it.", '"Write it in capitals."', "Use upper case letters.", "")
@@ -24,7 +25,7 @@ def paraphrasing(**changes):
     return make_setup(models=models, **changes)
 
 
-@pytest.mark.parametrize("searcher", [SeedOnly(), Paraphrases(n=12)])
+@pytest.mark.parametrize("searcher", [SeedOnly(), Paraphrases(n=12), RandomDemos(n=3)])
 def test_they_keep_the_contract(searcher):
     check_searcher(searcher, cuts=4)
 
@@ -60,3 +61,16 @@ def test_options_are_checked():
     assert build("searchers", "paraphrases", {"n": 3}) == Paraphrases(n=3)
     with pytest.raises(PluginError, match=r"paraphrases\.n"):
         build("searchers", "paraphrases", {"n": 0})
+
+
+def test_the_best_random_set_is_scored_on_every_row_it_does_not_show():
+    def value(prompt, row):
+        return float(sum(int(demo.inputs["input"][2:]) for demo in prompt.demonstrations))
+
+    session = ScriptedSession(value)
+    RandomDemos(n=5, k=3, selector="full").search(session)
+    (drawn, ids), (kept, rest) = session.scored
+    assert ids == [str(i) for i in range(14)]
+    assert [len(prompt.demonstrations) for prompt in drawn] == [0, 3, 3, 3, 3, 3]
+    assert kept == [max(drawn, key=lambda prompt: value(prompt, None))]
+    assert len(rest) == 17
