@@ -63,10 +63,12 @@ class Prompt:
     def render(self, example: Example) -> tuple[Message, ...]:
         """Return the messages for one row."""
         template = self.template
-        shown = template.separator.join(
+        demonstrations = [
             template.render(template.demonstration, {**demo.inputs, "output": demo.output})
             for demo in self.demonstrations
-        )
+        ]
+        header = [template.header] if template.header and demonstrations else []
+        shown = template.separator.join([*header, *demonstrations])
         values = {**example.inputs, "instruction": self.instruction, "demonstrations": shown}
         user = Message("user", template.render(template.user, values))
         system = template.render(template.system, values)
@@ -78,8 +80,10 @@ class Prompt:
 
     @property
     def length(self) -> int:
-        """Characters of instruction and demonstrations: what a shorter prompt has fewer of."""
-        return len(self.instruction) + sum(
+        """Characters of its texts and demonstrations, its user layout aside: a shorter one has fewer."""
+        program = [text for key, text in self.program.to_dict().items() if key != "name"]
+        texts = [self.instruction, self.template.system, self.template.header, *program]
+        return sum(len(text) for text in texts if isinstance(text, str)) + sum(
             len(demo.output) + sum(map(len, demo.inputs.values())) for demo in self.demonstrations
         )
 
@@ -88,7 +92,8 @@ class Prompt:
         return {
             "instruction": self.instruction,
             "demonstrations": [{"inputs": dict(d.inputs), "output": d.output} for d in self.demonstrations],
-            "template": asdict(self.template),
+            # Without a header as before there was one, so that no prompt has got another id.
+            "template": {k: v for k, v in asdict(self.template).items() if v or k != "header"},
             "program": self.program.to_dict(),
             "parents": list(self.parents),
             "origin": self.origin,

@@ -85,6 +85,8 @@ def test_plug_ins_hang_on_the_contracts_and_never_on_each_other_or_the_engine(pa
         "journal",
         "ledger",
         "run",
+        "stages",
+        "contest",
         "session",
         "scoring",
         "setup",
