@@ -6,7 +6,6 @@ path, answered by the journal as far as that goes (LAW 1).
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ from .pareto import front
 from .plan import make_power, proving_units
 from .power import Power, observed_power
 from .prompt import Prompt
-from .records import Evaluation, Example, Usage
+from .records import Evaluation, Example
+from .reserve import Reserve
 from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
 from .setup import Setup
@@ -103,7 +103,6 @@ class Run:
         self._workdir = workdir
         self._noted = 0.0
         self._ticked = 0.0
-        self._rivals: int | None = None
         self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(self._noted_down("elapsed") or 0.0)
         self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed, clock=clock)
@@ -118,6 +117,7 @@ class Run:
             warn=lambda text: listen(Notice(text)),
         )
         self.candidates = Candidates(journal, task.reward_name, listen)
+        self._reserve = Reserve(setup, self.caller, self.scorer, self.candidates)
 
     def to_verdict(self, folder: Path | None = None) -> Study:
         """Go through all stages and return the study."""
@@ -153,7 +153,7 @@ class Run:
             seed=setup.seed,
             workdir=self._workdir,
             listen=self.listen,
-            before_scoring=self._hold_back,
+            before_scoring=self._reserve.hold,
         )
         try:
             self._enter("baseline", len(task.splits.search))
@@ -197,7 +197,7 @@ class Run:
         decided = self._noted_down("finalists")
         if decided is None:
             rivals = [prompt for prompt in self._ranked() if prompt != seed]
-            chosen = [seed, *rivals[: self._affordable_finalists()]]
+            chosen = [seed, *self._affordable(rivals)]
             self._note_down("finalists", [prompt.id for prompt in chosen])
             return chosen
         # The journal keeps a prompt's first lineage, which may be another searcher's.
@@ -228,7 +228,7 @@ class Run:
         best, finals = found.best, found.finals
         power = self._power(finals.scores, finals.winner_scores, "select")
         if rows:
-            if power is not None and best != task.seed_prompt:
+            if power is not None and best != task.seed_prompt and not self.name:
                 self.listen(Notice(power.line))
             met = self._prove(best, rows)
             verdict = judge(*met, seed=seed, groups=self._groups)
@@ -303,6 +303,12 @@ class Run:
         by_reward = [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:4])]
         return self.setup.objective.order(by_reward, self.setup.prices.get("target"))
 
+    def _affordable(self, ranked: Sequence[Prompt]) -> list[Prompt]:
+        able = self._reserve.provable(ranked)
+        if len(able) < len(ranked):
+            self.listen(Notice("the budget cannot prove some programs of many calls; they are left out"))
+        return able[: self._reserve.finalists()]
+
     def _summary(self, record: CandidateRecord) -> Candidate:
         reward = self.setup.task.reward_name
         found = record.evaluations
@@ -319,51 +325,6 @@ class Run:
         units, split = proving_units(self.setup)
         return observed_power(before, after, rows=units, split=split, observed=f"{seen} rows")
 
-    # --- budget --------------------------------------------------------------------------------------
-
-    def _hold_back(self) -> None:
-        """Set aside what choosing and proving will cost.
-
-        For how many finalists is decided once, when the baseline has shown what a call costs: as many as
-        leave half of the budget to search.
-        """
-        rivals = self._rivals
-        if rivals is None:
-            left = self.ledger.headroom()
-            counts = range(self.setup.finalists, 0, -1)
-            rivals = next((n for n in counts if _fits(self._final_cost(n), left, 0.5)), 1)
-            if self.caller.has_answered("target"):
-                self._rivals = rivals
-        self.ledger.hold(self._final_cost(rivals))
-
-    def _affordable_finalists(self) -> int:
-        """Return how many finalists the rest of the budget can choose among and prove."""
-        left = self.ledger.headroom()
-        for finalists in range(self.setup.finalists, 0, -1):
-            if _fits(self._final_cost(finalists), left, 1.0):
-                return finalists
-        return 1
-
-    def _final_cost(self, finalists: int) -> Spent:
-        """Estimate choosing among `finalists` and proving, from the largest target call seen so far."""
-        task = self.setup.task
-        splits = task.splits
-        cells = (finalists + 1) * len(splits.select) + 2 * splits.n_test
-        # Candidates may answer by programs of more calls than the seed prompt's.
-        prompts = [task.seed_prompt, *(record.prompt for record in self.candidates.all())]
-        per_cell = max(
-            self.scorer.calls_per_cell(prompt, splits.search, task.reward_name)
-            for prompt in {prompt.program: prompt for prompt in prompts}.values()
-        )
-        calls = math.ceil(cells * per_cell * self.caller.attempts_per_answer("target"))
-        largest = self.caller.largest.get("target", Usage())
-        usd = self.ledger.price("target").usd(largest)
-        spent = self.ledger.by_role.get("target", Spent())
-        pace = spent.seconds / spent.calls if spent.calls else 0.0
-        return Spent(
-            calls, calls * largest.prompt_tokens, calls * largest.completion_tokens, calls * usd, calls * pace
-        )
-
     def _tick(self, role: str, done: int, asked: int) -> None:
         now = time.monotonic()
         if done < asked and now - self._ticked < TICK_SECONDS:
@@ -372,12 +333,3 @@ class Run:
         if now - self._noted > 1.0:
             self.note_time()
         self.listen(Tick(role, done, asked, self.ledger.by_role, self.ledger.remaining))
-
-
-def _fits(amount: Spent, left: Spent, share: float) -> bool:
-    return (
-        amount.calls <= left.calls * share
-        and amount.tokens <= left.tokens * share
-        and amount.usd <= left.usd * share
-        and amount.seconds <= left.seconds * share
-    )

@@ -87,6 +87,7 @@ def test_plug_ins_hang_on_the_contracts_and_never_on_each_other_or_the_engine(pa
         "run",
         "stages",
         "contest",
+        "reserve",
         "session",
         "scoring",
         "setup",

@@ -165,7 +165,9 @@ def test_several_searchers_end_in_one_leaderboard_and_are_resumed_for_free(
     argv = ["run", "job", "--search", "seed_only,paraphrases", "--folder", "here"]
     assert main(argv) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "search   seed_only, paraphrases, prompts written by python/models.py:proposer" in lines
+    assert any(
+        line.startswith("search   seed_only, paraphrases, prompts written by python/") for line in lines
+    )
     compete = "2 searchers, one after the other, as if each were alone with 1,000 calls"
     assert f"compete  {compete}; no answer is bought twice" in lines
     assert "paraphrases, search: searching" in lines
@@ -173,7 +175,7 @@ def test_several_searchers_end_in_one_leaderboard_and_are_resumed_for_free(
     assert lines[head + 1].split() == [
         "searcher", "test", "gain", "p", "cells", "calls", "tokens", "seconds", "prompt",
     ]  # fmt: skip
-    first, second = lines[head + 2 : head + 4]
+    first, second = (line.rstrip() for line in lines[head + 2 : head + 4])
     assert first.split()[:3] == ["*", "paraphrases", "1.00"]
     assert first.endswith("Write it in capitals.")
     assert second.split()[0] == "seed_only"

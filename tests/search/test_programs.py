@@ -57,6 +57,18 @@ def test_programs_of_more_calls_are_held_back_for_so_that_the_budget_reaches_the
     assert study.total.calls <= 230
 
 
+def test_a_program_that_the_budget_cannot_prove_ends_no_search_and_is_no_finalist() -> None:
+    """Least-to-most takes up to 6 calls a cell: 2 x 15 select and 2 x 25 test cells are 480 calls at most."""
+    study = run_programs(Programs(("least_to_most", "chain_of_thought")), budget=Budget(calls=330))
+    assert [c.prompt.program.name for c in study.candidates if c.search] == [
+        "single", "least_to_most", "chain_of_thought",
+    ]  # fmt: skip
+    assert study.best.program == ChainOfThought()
+    assert {c.prompt.program.name for c in study.candidates if c.select} == {"single", "chain_of_thought"}
+    assert study.verdict.n == 25
+    assert study.total.calls <= 330
+
+
 def test_options_are_those_of_the_program_and_mistakes_stop_before_anything_is_bought() -> None:
     study = run_programs(Programs(({"name": "self_consistency", "n": 3},)))
     assert SelfConsistency(3) in [candidate.prompt.program for candidate in study.candidates]
