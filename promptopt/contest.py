@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from .errors import AuthError, JournalError, SealedSplit
@@ -175,7 +176,7 @@ class Contest:
     ) -> Study:
         """Put the entrants' studies together: the winner's, with all candidates and the whole bill."""
         setup, study = self.setup, studies[winner]
-        candidates = _merged(list(studies.values()))
+        candidates = _merged([run.summaries() for run in self.runs.values()])
         known = {candidate.prompt.id: candidate for candidate in candidates}
         seed_prompt, best = setup.task.seed_prompt, known[finals.winner].prompt
         split = "test" if test_groups else "select"
@@ -224,10 +225,10 @@ class Contest:
         return ledger.by_role
 
 
-def _merged(studies: Sequence[Study]) -> tuple[Candidate, ...]:
-    """Return all candidates once, each with the largest of its evaluations, in the order of the studies."""
+def _merged(several: Sequence[Sequence[Candidate]]) -> tuple[Candidate, ...]:
+    """Return all candidates once, each with the largest of its evaluations, in their order."""
     merged: dict[Prompt, Candidate] = {}
-    for candidate in (candidate for study in studies for candidate in study.candidates):
+    for candidate in chain.from_iterable(several):
         first = merged.setdefault(candidate.prompt, candidate)
         largest = {
             split: max(

@@ -132,6 +132,10 @@ class Run:
         stopped = self._search()
         return self._choose(stopped)
 
+    def summaries(self) -> tuple[Candidate, ...]:
+        """Return all candidates so far, in the order in which they were first scored."""
+        return tuple(self._summary(record) for record in self.candidates.all())
+
     def note_time(self) -> None:
         """Write down how long this has taken, for a later process to add to."""
         self._noted = time.monotonic()
@@ -238,7 +242,7 @@ class Run:
         else:
             met = found.chosen_on
             verdict = judge_reused(finals, met[0], seed=seed, groups=self._groups)
-        candidates = tuple(self._summary(record) for record in self.candidates.all())
+        candidates = self.summaries()
         chosen_among = [(c.prompt, c.select) for c in candidates if c.select is not None]
         objective = self.setup.objective
         return Study(

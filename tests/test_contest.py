@@ -34,7 +34,7 @@ class Failing:
     """Score something, then find the proposer's reply wanting."""
 
     def search(self, session):
-        session.score([session.task.seed_prompt])
+        session.score([session.task.seed_prompt.child(instruction="Before it failed.", origin="failing")])
         raise ModelError("searcher failing", "the proposer's replies hold no instruction")
 
 
@@ -193,7 +193,7 @@ def test_the_result_and_the_candidates_hold_what_all_found(tmp_path):
     assert [entry["searcher"] for entry in result["leaderboard"]] == ["try", "upper", "say", "failing"]
     assert Prompt.from_dict(result["leaderboard"][1]["best"]).instruction == "Use upper case letters."
     texts = {candidate.prompt.instruction for candidate in study.candidates}
-    assert {"Say hello.", "Use upper case letters.", "Write it in capitals."} <= texts
+    assert {"Say hello.", "Use upper case letters.", "Write it in capitals.", "Before it failed."} <= texts
     assert len(texts) == len(study.candidates)
 
 
