@@ -20,14 +20,16 @@ from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
 from .pareto import Objective
+from .parts import open_parts
 from .plan import Plan, make_plan
 from .programs import Program, program_from_dict
 from .prompt import Prompt
 from .records import Budget, Evaluation, Price
-from .run import Run, answers_in, execute
+from .run import answers_in, execute
 from .runfolder import RunFolder
-from .setup import Setup, build_model, from_job
+from .setup import Setup, build_model, from_job, label_entrants
 from .splits import Sizes, make_splits, sizes_for
+from .stages import Run
 from .strict_yaml import load as load_yaml
 from .study import Study
 from .task import Task
@@ -45,6 +47,7 @@ class Options(TypedDict, total=False):
         proposer: the model that writes prompts; default: the target.
         selector: tells the best apart; default `paired_race`.
         program: how one answer is made from model calls; default `single`.
+        optimize: parts of the prompt that may be changed (`promptopt.parts`); default the instruction alone.
         description: what the task is, in a sentence.
         name: what the run is called.
         seed: of everything random; default 0.
@@ -65,6 +68,7 @@ class Options(TypedDict, total=False):
     proposer: Named | LanguageModel | Function
     selector: Named | Selector
     program: Named | Program
+    optimize: Sequence[str]
     description: str
     name: str
     seed: int
@@ -86,7 +90,7 @@ def optimize(
     train: Source,
     target: Named | LanguageModel | Function,
     reward: Named | Reward | Function = "exact_match",
-    search: Named | Searcher = "ape",
+    search: Named | Searcher | Sequence[Named | Searcher] = "ape",
     budget: Budget | Mapping[str, Any] | None = None,
     **options: Unpack[Options],
 ) -> Study:
@@ -98,7 +102,9 @@ def optimize(
         target: `provider/name`, a mapping with `model` and options, a LanguageModel, or a function
             from messages to text.
         reward: a name, a mapping with `name` and options, a Reward, or a function of (example, text).
-        search: a searcher's name, a mapping with `name` and options, or a Searcher.
+        search: a searcher's name, a mapping with `name` and options, or a Searcher. Several of them compete,
+            each on an equal share of the budget: `study.leaderboard` has what each found, and the verdict is
+            on the one whose prompt is best on the select rows.
         budget: hard caps; none means no cap.
         options: see `Options`.
 
@@ -239,6 +245,10 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         sizes=sizes_for(rows, _record(Sizes, parts.get("sizes", Sizes()), "sizes")),
         allow_duplicates=parts.get("allow_duplicates", False),
     )
+    prompt = _prompt(parts["prompt"], rows.fields, parts.get("program"))
+    named = parts.get("optimize", ("instruction",))
+    names = (named,) if isinstance(named, str) else tuple(named)
+    open_parts(names, prompt)
     reward, reward_name = _reward(parts["reward"])
     target, price = _model(parts["target"], "target")
     proposer, proposer_price = (
@@ -247,10 +257,11 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     task = Task(
         splits,
         rows.fields,
-        _prompt(parts["prompt"], rows.fields, parts.get("program")),
+        prompt,
         reward,
         reward_name,
         parts.get("description", ""),
+        names,
     )
     objective = parts.get("objective", Objective())
     weighed = _record(
@@ -258,6 +269,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     )
     weighed.check(price)
     prices = {"target": price, "proposer": proposer_price}
+    searchers = _searchers(parts["search"])
     if budget.usd is not None and None in prices.values():
         raise ConfigError(
             "budget.usd", "the price of a model is not known", do="give it: {'model': …, 'price': …}"
@@ -268,7 +280,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         models={"target": target, "proposer": proposer},
         prices={role: known for role, known in prices.items() if known is not None},
         decoding=replace(parts.get("decoding", Decoding()), seed=seed),
-        searcher=_plugin("searchers", parts["search"]),
+        searcher=searchers[0][1],
         selector=_plugin("selectors", parts.get("selector", "paired_race")),
         budget=budget,
         seed=seed,
@@ -276,7 +288,22 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         finalists=parts.get("finalists", 5),
         objective=weighed,
         lock=_lock(parts, budget),
+        entrants=label_entrants(searchers),
     )
+
+
+def _searchers(given: Any) -> list[tuple[str, Searcher]]:
+    """Return the searchers with their names; at least one."""
+    several = list(given) if isinstance(given, list | tuple) else [given]
+    if not several:
+        raise ConfigError("search", "no searcher is given", do="name one, such as ape")
+    return [(_searcher_name(one), _plugin("searchers", one)) for one in several]
+
+
+def _searcher_name(given: Any) -> str:
+    if isinstance(given, Mapping):
+        return str(given.get("name", ""))
+    return given if isinstance(given, str) else type(given).__name__
 
 
 def _record(kind: type[T], given: Any, where: str) -> T:
@@ -340,7 +367,10 @@ def _plugin(kind: plugins.Kind, given: Any) -> Any:
 
 def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     """Describe a run started from Python: enough to tell whether another one is the same."""
-    told = ("target", "proposer", "reward", "search", "selector", "program", "decoding", "seed", "samples")
+    told = (
+        "target", "proposer", "reward", "search", "selector", "program", "optimize", "decoding", "seed",
+        "samples",
+    )  # fmt: skip
     described = {
         key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts
     }
@@ -353,6 +383,8 @@ def _describe(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): _describe(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_describe(inner) for inner in value]
     if callable(value) and not isinstance(value, type) and not is_dataclass(value):
         return function_name(value)
     return repr(value) if is_dataclass(value) else type(value).__qualname__

@@ -27,7 +27,7 @@ from .contracts.model import (
     Outcome,
     Request,
 )
-from .errors import BudgetExhausted, ConfigError, ContractError
+from .errors import BudgetExhausted, ConfigError, ContractError, ModelError
 from .journal import Call, Journal
 from .ledger import Ledger, Ticket
 from .records import Usage, canonical_json, digest_text
@@ -69,6 +69,7 @@ def request_text(request: Request) -> str:
             "decoding": {name: getattr(decoding, name) for name in DECODING_FIELDS},
             "sample": request.sample,
             "suffix": request.suffix,
+            **({"logprobs": True} if request.logprobs else {}),
         }
     )
 
@@ -131,6 +132,7 @@ class Caller:
     ) -> None:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
+        self.fault: ModelError | None = None  # raised by a model itself: it concerns all who ask it
         self.largest: dict[str, Usage] = {}
         self._answers: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
@@ -177,6 +179,9 @@ class Caller:
                     if not buy:
                         raise BudgetExhausted("budget", f"{len(to_buy)} calls are not bought yet")
                     self._buy(role, to_buy, outcomes, asked)
+                except ModelError as error:
+                    self.fault = error
+                    raise
                 finally:
                     with self._landed:
                         self._flying.difference_update(purchase.key for purchase in to_buy)

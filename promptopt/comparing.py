@@ -22,9 +22,10 @@ from .journal import Journal
 from .progress import one_line
 from .prompt import Prompt
 from .records import Evaluation
-from .run import Run, answers_in
+from .run import answers_in
 from .runfolder import RunFolder
 from .setup import Setup, from_job
+from .stages import Run
 from .strict_yaml import load as load_yaml
 
 Given = str | Path | Prompt

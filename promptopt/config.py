@@ -88,6 +88,9 @@ def json_schema() -> dict[str, Any]:
     names = {key: list(plugins.installed(kind)) for key, kind in PLUGINS.items()} | {
         "program": list(PROGRAMS)
     }
+    one, several = schema["properties"]["search"].pop("oneOf")
+    several["items"]["anyOf"].insert(0, {"enum": names["search"]})
+    schema["properties"]["search"]["anyOf"] = [*one["anyOf"], several]
     for key, known in names.items():
         schema["properties"][key]["anyOf"].insert(0, {"enum": known})
     providers = [f"{name}/" for name in plugins.installed("models")]
@@ -154,6 +157,7 @@ def _message(problem: ErrorDetails) -> str:
         "string_type": "must be text",
         "bool_type": "must be true or false",
         "tuple_type": "must be a list",
+        "too_short": "must not be empty",
         "dict_type": "must hold `key: value` lines",
         "model_type": "must hold `key: value` lines",
         "model_attributes_type": "must hold `key: value` lines",
@@ -323,14 +327,18 @@ def _check_plugins(job: Job, places: _Places) -> None:
     """See that every plug-in is there and takes the options given; no model is called."""
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None:
-            _check_plugin("models", role, spec.provider, spec, places)
+            _check_plugin("models", (role,), spec.provider, spec, places)
     if job.proposer is not None and job.proposer.decoding != DecodingSpec():
         raise ConfigError(
             places.where(("proposer", "decoding")), "the searcher decides how the proposer writes",
             do="leave `decoding` out, or give it to the target",
         )  # fmt: skip
-    for key, part in {"reward": job.reward, "search": job.search, "selector": job.selector}.items():
-        _check_plugin(PLUGINS[key], key, part.name, part, places)
+    for key, part in {"reward": job.reward, "selector": job.selector}.items():
+        _check_plugin(PLUGINS[key], (key,), part.name, part, places)
+    several = len(job.searchers) > 1
+    for place, searcher in enumerate(job.searchers):
+        path: KeyPath = ("search", place) if several else ("search",)
+        _check_plugin("searchers", path, searcher.name, searcher, places)
     try:
         job.build_program()
     except ConfigError as error:
@@ -338,9 +346,9 @@ def _check_plugins(job: Job, places: _Places) -> None:
 
 
 def _check_plugin(
-    kind: plugins.Kind, key: str, name: str, spec: ModelSpec | PluginSpec, places: _Places
+    kind: plugins.Kind, path: KeyPath, name: str, spec: ModelSpec | PluginSpec, places: _Places
 ) -> None:
-    where = places.where((key, "model" if isinstance(spec, ModelSpec) else "name"))
+    where = places.where((*path, "model" if isinstance(spec, ModelSpec) else "name"))
     known = plugins.installed(kind)
     if name not in known:
         word = "provider" if kind == "models" else kind[:-1]
@@ -355,14 +363,14 @@ def _check_plugin(
         if option not in parameters and not takes_any:
             own = [key for key in type(spec).model_fields if key not in spec.model_fields_set]
             raise PluginError(
-                places.where((key, option)), f"unknown option {option!r} of the {kind[:-1]} {name!r}",
+                places.where((*path, option)), f"unknown option {option!r} of the {kind[:-1]} {name!r}",
                 do=did_you_mean(option, [*parameters, *own] or ["(none)"]),
             )  # fmt: skip
     options = {"name": spec.name, **spec.options} if isinstance(spec, ModelSpec) else spec.options
     try:
         plugins.construct(factory, options, f"{kind[:-1]} {name}")
     except BadInput as error:
-        raise PluginError(places.where((key,)), str(error)) from error
+        raise PluginError(places.where(path), str(error)) from error
 
 
 def _check_prices(job: Job, places: _Places) -> None:

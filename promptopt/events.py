@@ -15,10 +15,17 @@ StageName = Literal["baseline", "search", "select", "test", "done"]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The run enters a stage; `cells` is how many cells it will need at most (None: not known)."""
+    """The run enters a stage.
+
+    Attributes:
+        name: which.
+        cells: how many cells it will need at most; None: not known.
+        searcher: whose stage it is, where several compete.
+    """
 
     name: StageName
     cells: int | None = None
+    searcher: str = ""
 
 
 @dataclass(frozen=True, slots=True)

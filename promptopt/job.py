@@ -10,9 +10,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     StrictBool,
+    Tag,
     field_validator,
     model_serializer,
     model_validator,
@@ -142,20 +144,22 @@ class PromptSpec(Spec):
         default=None, description="layout of one demonstration; holds {{output}}"
     )
     separator: str = Field(default="\n\n", description="what stands between demonstrations")
+    header: str = Field(default="", description="text above the demonstrations")
     demonstrations: tuple[DemonstrationSpec, ...] = Field(default=(), description="worked examples, in order")
     retriever: RetrieverSpec | None = Field(default=None, description="worked examples chosen for each row")
     engine: Literal["plain", "jinja"] = Field(default="plain", description="how {{slots}} are filled in")
 
     @model_validator(mode="after")
     def _one_form(self) -> PromptSpec:
-        parts = bool(self.instruction or self.user or self.system or self.demonstrations or self.retriever)
+        texts = self.instruction or self.user or self.system or self.header
+        parts = bool(texts or self.demonstrations or self.retriever)
         if (self.text is not None) + (self.file is not None) + parts != 1:
             raise ValueError("needs exactly one of `text`, `file`, or `instruction` with its layout")
         if self.text is not None and not self.text.strip():
             raise ValueError("is empty; write the instruction you use today")
         return self
 
-    @field_validator("text", "user", "system")
+    @field_validator("text", "user", "system", "header")
     @classmethod
     def _without_last_line_end(cls, value: str | None) -> str | None:
         """Drop the line end that YAML's `|` leaves: nobody means the prompt to end in one."""
@@ -177,6 +181,7 @@ class PromptSpec(Spec):
                     else default.demonstration,
                     separator=self.separator,
                     engine=self.engine,
+                    header=self.header,
                 ),
             )
         template.check(fields)
@@ -310,6 +315,13 @@ Model = Annotated[ModelSpec, _short("model", ModelSpec)]
 Plugin = Annotated[PluginSpec, _short("name", PluginSpec)]
 
 
+Searchers = Annotated[
+    Annotated[Plugin, Tag("[one]")] | Annotated[tuple[Plugin, ...], Field(min_length=1), Tag("[several]")],
+    Discriminator(lambda value: "[several]" if isinstance(value, list | tuple) else "[one]"),
+]
+"""One searcher, or several that compete; the tags are left out of messages like all that is in brackets."""
+
+
 class Job(Spec):
     """Everything a run needs to know."""
 
@@ -327,12 +339,19 @@ class Job(Spec):
         default=None, description="the model that judges replies, if the reward needs one"
     )
     reward: Plugin = Field(description="how a reply is judged")
-    search: Plugin = Field(default=PluginSpec(name="ape"), description="how prompts are found")
+    search: Searchers = Field(
+        default=PluginSpec(name="ape"),
+        description="how prompts are found; several searchers compete, each on an equal share of the budget",
+    )
     selector: Plugin = Field(
         default=PluginSpec(name="paired_race"), description="how the best are told apart"
     )
     program: Plugin = Field(
         default=PluginSpec(name="single"), description="how one answer is made from model calls"
+    )
+    optimize: Texts = Field(
+        default=("instruction",),
+        description="parts of the prompt that may be changed: instruction, system, header, trigger",
     )
     objective: Annotated[ObjectiveSpec, _short("name", ObjectiveSpec)] = Field(
         default=ObjectiveSpec(), description="what the run is after: reward, or reward against cost (pareto)"
@@ -352,6 +371,11 @@ class Job(Spec):
                 "times; set target.decoding.temperature"
             )
         return self
+
+    @property
+    def searchers(self) -> tuple[PluginSpec, ...]:
+        """The searchers: one, or those that compete."""
+        return self.search if isinstance(self.search, tuple) else (self.search,)
 
     @property
     def roles(self) -> Mapping[str, ModelSpec]:

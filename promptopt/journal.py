@@ -239,6 +239,18 @@ class Journal:
             self._db.execute("DELETE FROM cells WHERE status = 'failed'")
         return len(rows)
 
+    def bill(self) -> dict[str, Call]:
+        """Return what all calls took by role, lost attempts included, each call once; outcomes are empty."""
+        with self._lock:
+            self._flush()
+            rows = self._db.execute(
+                "SELECT role, SUM(attempts), SUM(prompt_tokens), SUM(completion_tokens), SUM(seconds) FROM ("
+                "SELECT role, attempts, prompt_tokens, completion_tokens, seconds FROM calls UNION ALL "
+                "SELECT role, 1, prompt_tokens, completion_tokens, 0 FROM attempts WHERE lost = 1"
+                ") GROUP BY role ORDER BY role"
+            ).fetchall()
+        return {row[0]: Call({}, row[1], Usage(row[2], row[3]), row[4]) for row in rows}
+
     def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
         """Keep on the bill what attempts without a lasting outcome cost together."""
         with self.batch():

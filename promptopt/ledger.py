@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,6 +88,7 @@ class Ledger:
         self._losses = Spent()
         self._reserved = Spent()
         self._held = Spent()
+        self._limit: int | None = None  # of all calls booked, while `limited`
 
     @property
     def elapsed(self) -> float:
@@ -99,6 +101,12 @@ class Ledger:
         with self._lock:
             roles = {**self._spent, **self._lost}
             return {role: self._spent.get(role, Spent()) + self._lost.get(role, Spent()) for role in roles}
+
+    @property
+    def booked(self) -> Spent:
+        """What all roles have spent together, without what a killed process may have lost."""
+        with self._lock:
+            return self._total
 
     @property
     def total(self) -> Spent:
@@ -120,8 +128,11 @@ class Ledger:
         with self._lock:
             used = self._total + self._reserved + self._held
         cap = self.budget
+        calls = None if cap.calls is None else max(0, cap.calls - used.calls)
+        if (left := self.limit_left) is not None:
+            calls = left if calls is None else min(calls, left)
         return Budget(
-            calls=None if cap.calls is None else max(0, cap.calls - used.calls),
+            calls=calls,
             tokens=None if cap.tokens is None else max(0, cap.tokens - used.tokens),
             usd=None if cap.usd is None else max(0.0, cap.usd - used.usd),
             minutes=None
@@ -148,6 +159,30 @@ class Ledger:
         """Return the price of a role's tokens."""
         return self._prices.get(role, Price())
 
+    @contextmanager
+    def limited(self, calls: int) -> Iterator[None]:
+        """Grant at most `calls` more calls inside, as well as what the budget grants.
+
+        Losses are left out here, as in `remaining`.
+        """
+        with self._lock:
+            outer = self._limit
+            end = self._total.calls + calls
+            self._limit = end if outer is None else min(end, outer)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._limit = outer
+
+    @property
+    def limit_left(self) -> int | None:
+        """Calls that `limited` still grants; None outside of it."""
+        with self._lock:
+            if self._limit is None:
+                return None
+            return max(0, self._limit - self._total.calls - self._reserved.calls)
+
     def hold(self, amount: Spent) -> None:
         """Set aside `amount` (it replaces what was held before)."""
         with self._lock:
@@ -157,7 +192,8 @@ class Ledger:
         """Reserve one attempt that uses at most `bound`; None when a cap could be passed."""
         need = self._amount(role, 1, bound)
         with self._lock:
-            if self.blocked_by(self._total + self._losses + self._reserved + self._held + need):
+            used = self._total + self._reserved
+            if self.blocked_by(used + self._losses + self._held + need) or self._over_limit(used + need):
                 return None
             self._reserved += need
         return Ticket(role, bound)
@@ -165,10 +201,11 @@ class Ledger:
     def room_for(self, role: str, bounds: Sequence[Usage]) -> int:
         """Return how many of the first of these attempts could be reserved together."""
         with self._lock:
-            used = self._total + self._losses + self._reserved + self._held
+            used = self._total + self._reserved
+            aside = self._losses + self._held
         for count, bound in enumerate(bounds):
             used += self._amount(role, 1, bound)
-            if self.blocked_by(used):
+            if self.blocked_by(used + aside) or self._over_limit(used):
                 return count
         return len(bounds)
 
@@ -207,8 +244,12 @@ class Ledger:
     def why_blocked(self, role: str, bound: Usage) -> str:
         """Return the cap that refuses an attempt bounded by `bound`, in words."""
         with self._lock:
-            used = self._total + self._losses + self._held
-            return self.blocked_by(used + self._amount(role, 1, bound))
+            used = self._total + self._amount(role, 1, bound)
+            cap = self.blocked_by(used + self._losses + self._held)
+            return cap or ("the calls of a slice of the search" if self._over_limit(used) else "")
+
+    def _over_limit(self, used: Spent) -> bool:
+        return self._limit is not None and used.calls > self._limit
 
     def _amount(self, role: str, calls: int, usage: Usage) -> Spent:
         price = self._prices.get(role)

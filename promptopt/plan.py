@@ -32,6 +32,7 @@ class Plan:
         fewest_calls: calls that the baseline, a choice between two, and the proof need at least.
         power: what the rows of the verdict can show; None for log-likelihoods, whose spread is not known.
         notes: what should be known before money is spent.
+        searchers: how many compete, each on an equal share of the budget; all calls above are those of all.
     """
 
     rows: tuple[int, int, int]
@@ -42,6 +43,12 @@ class Plan:
     fewest_calls: int
     power: Power | None = None
     notes: tuple[str, ...] = ()
+    searchers: int = 1
+
+    @property
+    def share(self) -> Budget:
+        """What each of the searchers may spend."""
+        return self.budget.share(self.searchers)
 
     @property
     def search_calls(self) -> int | None:
@@ -65,16 +72,18 @@ def make_plan(setup: Setup) -> Plan:
     task.splits.check(partial(_check_row, task.reward))
     notes = _warnings(setup)
     calls, bound, least = _per_row(setup)
+    searchers = max(1, len(setup.entrants))
+    calls *= searchers  # each pays for its own baseline and finals, as if it were alone
     fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
     final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
     price = setup.prices.get("target")
     cap = setup.budget
     if cap.calls is not None and cap.calls < fewest:
-        raise _too_small("calls", cap.calls, str(fewest))
+        raise _too_small("calls", cap.calls, str(fewest), searchers)
     if cap.tokens is not None and cap.tokens < fewest * least.tokens:
-        raise _too_small("tokens", cap.tokens, f"more than {fewest * least.tokens}")
+        raise _too_small("tokens", cap.tokens, f"more than {fewest * least.tokens}", searchers)
     if cap.usd is not None and price is not None and cap.usd < fewest * price.usd(least):
-        raise _too_small("usd", cap.usd, f"more than {fewest * price.usd(least):.4f}")
+        raise _too_small("usd", cap.usd, f"more than {fewest * price.usd(least):.4f}", searchers)
     return Plan(
         rows=(len(search), len(select), n_test),
         baseline_calls=len(search) * calls,
@@ -84,6 +93,7 @@ def make_plan(setup: Setup) -> Plan:
         fewest_calls=fewest,
         power=make_power(setup),
         notes=notes,
+        searchers=searchers,
     )
 
 
@@ -138,10 +148,11 @@ def _check_row(reward: Reward, row: Example) -> None:
             raise
 
 
-def _too_small(key: str, got: object, need: str) -> ConfigError:
+def _too_small(key: str, got: object, need: str, searchers: int) -> ConfigError:
+    each = f" for each of {searchers} searchers" if searchers > 1 else ""
     return ConfigError(
         f"budget.{key}",
-        "cannot pay one baseline pass and the final comparison",
+        f"cannot pay one baseline pass and the final comparison{each}",
         got=got,
         do=f"give it {need} or more, or make data.sizes smaller",
     )

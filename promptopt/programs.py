@@ -1,18 +1,23 @@
 """How one answer is produced from model calls: single, two-step chain of thought, votes, least-to-most.
 
-A program is a generator: it yields asks, is sent their replies, and returns the answer text. It calls
-no model itself, so the engine can run the programs of many cells side by side in one batch.
+A program is a generator: it yields asks, is sent their completions, and returns the answer text. It calls
+no model itself, so the engine can run the programs of many cells side by side in one batch, and every call
+is journaled like any other.
+
+Each program reads its own answer out of what was said: a second call asks for it, or it stands behind a
+marker ("The answer is"), or replies vote for it. What a reward then reads out of the answer is its business.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from .errors import ConfigError, did_you_mean
+from .contracts.model import Completion
+from .errors import ConfigError, UnsupportedError, did_you_mean
 from .plugins import construct
 from .records import Message
 
@@ -22,16 +27,21 @@ Extract = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call a program wants: messages, which sample of them, and a temperature (None: the job's)."""
+    """One call a program wants: messages, which sample of them, and a temperature (None: the job's).
+
+    `logprobs` asks for the reply's log-probability, too.
+    """
 
     messages: Messages
     sample: int = 0
     temperature: float | None = None
+    logprobs: bool = False
 
 
-Run = Generator[tuple[Ask, ...], tuple[str, ...], str]
+Run = Generator[tuple[Ask, ...], tuple[Completion, ...], str]
 
 
+@runtime_checkable
 class Program(Protocol):
     """From messages to one answer."""
 
@@ -46,7 +56,7 @@ class Program(Protocol):
         ...
 
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
-        """Yield asks, receive their replies in order, return the answer."""
+        """Yield asks, receive their completions in order, return the answer."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,7 +85,7 @@ class Single(Named):
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask once."""
         (reply,) = yield (Ask(messages, sample),)
-        return reply
+        return reply.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +105,56 @@ class ChainOfThought(Named):
         """Ask for reasoning, then for the answer."""
         asked = _append(messages, self.trigger)
         (reasoning,) = yield (Ask(asked, sample),)
-        concluded = (*asked, Message("assistant", reasoning), Message("user", self.answer))
+        concluded = (*asked, Message("assistant", reasoning.text), Message("user", self.answer))
         (reply,) = yield (Ask(concluded, sample),)
-        return reply
+        return reply.text
+
+
+@dataclass(frozen=True, slots=True)
+class FewShotChainOfThought(Named):
+    """One call; the demonstrations reason before they answer, and so does the reply.
+
+    The outputs of the prompt's demonstrations are to hold the reasoning and then `answer` with the answer.
+    What stands behind the last `answer` in the reply is taken, up to the end of its line, without a full
+    stop; without one, the whole reply.
+
+    Source: Wei et al. 2022, "Chain-of-Thought Prompting Elicits Reasoning in Large Language Models",
+    section 2.
+    """
+
+    answer: str = "The answer is"
+
+    name: ClassVar[str] = "few_shot_chain_of_thought"
+    calls: ClassVar[int] = 1
+
+    def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
+        """Ask once."""
+        (reply,) = yield (Ask(messages, sample),)
+        return behind(reply.text, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
 class SelfConsistency(Named):
-    """Sample n replies and return one whose extracted answer is the most frequent (first seen wins ties).
+    """Sample n replies and return one whose extracted answer has the most votes (first seen wins ties).
 
-    Source: Wang et al. 2023, "Self-Consistency Improves Chain of Thought Reasoning", section 2.
+    Source: Wang et al. 2023, "Self-Consistency Improves Chain of Thought Reasoning", section 2. The weighted
+    vote is the "weighted sum (normalized)" of table 1: a reply counts by the exponential of the mean
+    log-probability of its tokens (equation 1).
+
+    Attributes:
+        n: replies.
+        temperature: of their decoding.
+        trigger: appended to ask for reasoning; empty where the prompt does so.
+        answer: marker behind which the answer stands in a reply (as in few-shot chain of thought); empty: the
+            whole reply is looked at.
+        vote: `majority`, or `weighted` by likelihood, for which the target must tell log-probabilities.
     """
 
     n: int = 5
     temperature: float = 0.7
     trigger: str = ""
+    answer: str = ""
+    vote: Literal["majority", "weighted"] = "majority"
 
     name: ClassVar[str] = "self_consistency"
 
@@ -125,28 +170,47 @@ class SelfConsistency(Named):
         return self.n
 
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
-        """Ask n times, count the extracted answers."""
+        """Ask n times, add up the votes for the extracted answers.
+
+        Raises:
+            UnsupportedError: the votes are weighted, and the target tells no log-probabilities.
+        """
         asked = _append(messages, self.trigger) if self.trigger else messages
+        weighted = self.vote == "weighted"
         replies = yield tuple(
-            Ask(asked, sample * self.n + index, self.temperature) for index in range(self.n)
+            Ask(asked, sample * self.n + index, self.temperature, weighted) for index in range(self.n)
         )
-        answers = [extract(reply) for reply in replies]
-        votes = Counter(answer for answer in answers if answer is not None)
+        texts = [behind(reply.text, self.answer) if self.answer else reply.text for reply in replies]
+        answers = [extract(text) for text in texts]
+        votes: dict[str, float] = {}
+        for answer, reply in zip(answers, replies, strict=True):
+            weight = _weight(reply) if weighted else 1.0
+            if answer is not None:
+                votes[answer] = votes.get(answer, 0.0) + weight
         if not votes:
-            return replies[0]
-        winner = max(votes, key=lambda answer: (votes[answer], -answers.index(answer)))
-        return replies[answers.index(winner)]
+            return texts[0]
+        return texts[answers.index(max(votes, key=votes.__getitem__))]
 
 
 @dataclass(frozen=True, slots=True)
 class LeastToMost(Named):
     """Decompose into subquestions, answer them one after the other, the last with the whole question.
 
+    Each sees the ones before it with their answers.
+
     Source: Zhou et al. 2023, "Least-to-Most Prompting Enables Complex Reasoning", section 2.
+
+    Attributes:
+        most: subquestions; further ones are left out.
+        decompose: asks for them.
+        solve: asks for the whole answer when they are answered.
+        answer: marker behind which the answer stands in the last reply; empty: it is the reply.
     """
 
     most: int = 4
     decompose: str = "Which simpler questions must be answered first? Write one a line."
+    solve: str = "Now answer the question itself."
+    answer: str = ""
 
     name: ClassVar[str] = "least_to_most"
 
@@ -160,21 +224,20 @@ class LeastToMost(Named):
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask for subquestions, then walk through them."""
         (plan,) = yield (Ask(_append(messages, self.decompose), sample),)
-        questions = [self.BULLET.sub("", line).strip() for line in plan.splitlines()]
+        questions = [self.BULLET.sub("", line).strip() for line in plan.text.splitlines()]
         solved = ""
         for question in [q for q in questions if q][: self.most]:
             (reply,) = yield (Ask(_append(messages, f"{solved}Q: {question}\nA:"), sample),)
-            solved += f"Q: {question}\nA: {reply.strip()}\n\n"
-        if not solved:
-            (reply,) = yield (Ask(messages, sample),)
-            return reply
-        (reply,) = yield (Ask(_append(messages, f"{solved}Now answer the question itself."), sample),)
-        return reply
+            solved += f"Q: {question}\nA: {reply.text.strip()}\n\n"
+        last = _append(messages, f"{solved}{self.solve}") if solved else messages
+        (reply,) = yield (Ask(last, sample),)
+        return behind(reply.text, self.answer) if self.answer else reply.text
 
 
 PROGRAMS: dict[str, type[Any]] = {
     "single": Single,
     "chain_of_thought": ChainOfThought,
+    "few_shot_chain_of_thought": FewShotChainOfThought,
     "self_consistency": SelfConsistency,
     "least_to_most": LeastToMost,
 }
@@ -193,6 +256,28 @@ def program_from_dict(data: dict[str, Any]) -> Program:
         raise ConfigError("program", f"unknown program {name!r}", do=did_you_mean(str(name), PROGRAMS))
     program: Program = construct(PROGRAMS[name], options, f"program {name}")
     return program
+
+
+def behind(text: str, marker: str) -> str:
+    """Return what stands behind the last `marker`, to the end of its line and without a full stop.
+
+    Without a marker in it, the whole text. Case does not matter.
+    """
+    found = [match.end() for match in re.finditer(re.escape(marker), text, re.IGNORECASE)]
+    if not found:
+        return text
+    line, *_ = [*text[found[-1] :].lstrip(" :\n").splitlines(), ""]
+    return line.strip().removesuffix(".")
+
+
+def _weight(reply: Completion) -> float:
+    """Return the normalized probability of a reply."""
+    if reply.logprob is None:
+        raise UnsupportedError(
+            "program self_consistency", "the target tells no log-probabilities to weigh votes with",
+            do="set vote: majority, or use a target that does",
+        )  # fmt: skip
+    return math.exp(reply.logprob)
 
 
 def _append(messages: Messages, text: str) -> Messages:

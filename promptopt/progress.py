@@ -63,6 +63,7 @@ class Tally:
 
     Attributes:
         stage: where the run is.
+        searcher: whose stage it is, where several compete.
         stage_cells: cells the stage needs at most; None when not known.
         stage_seen: cells scored in this stage.
         cells: cells scored in all, by any reward.
@@ -77,6 +78,7 @@ class Tally:
 
     clock: Callable[[], float] = time.monotonic
     stage: StageName = "baseline"
+    searcher: str = ""
     stage_cells: int | None = None
     stage_seen: int = 0
     cells: int = 0
@@ -101,6 +103,7 @@ class Tally:
         match event:
             case Stage():
                 self.stage, self.stage_cells, self.stage_seen = event.name, event.cells, 0
+                self.searcher = event.searcher
                 self.done = self.asked = self.under_way = 0
                 self.stage_started = self.clock()
             case Tick():
@@ -212,7 +215,8 @@ class Plain:
                 pass
             case Stage():
                 cells = f", {count(event.cells)} cells at most" if event.cells else ""
-                self._say(f"{event.name}: {DOING[event.name]}{cells}")
+                whose = f"{event.searcher}, " if event.searcher else ""
+                self._say(f"{whose}{event.name}: {DOING[event.name]}{cells}")
             case Notice():
                 self._say(f"note: {event.text}")
             case Scored() if better and tally.baseline is event.evaluation:
@@ -297,7 +301,8 @@ class Live:
         share = tally.share
         bar = ProgressBar(total=1.0, completed=share or 0.0, width=None, pulse=share is None)
         grid.add_row("", bar)
-        title = Text.assemble((self._title, "bold"), f" · {DOING[tally.stage]}")
+        whose = f" · {tally.searcher}" if tally.searcher else ""
+        title = Text.assemble((self._title, "bold"), f"{whose} · {DOING[tally.stage]}")
         return Panel(grid, title=title, title_align="left", width=width, border_style="blue")
 
 

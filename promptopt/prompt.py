@@ -65,10 +65,12 @@ class Prompt:
     def render(self, example: Example) -> tuple[Message, ...]:
         """Return the messages for one row."""
         template = self.template
-        shown = template.separator.join(
+        demonstrations = [
             template.render(template.demonstration, {**demo.inputs, "output": demo.output})
             for demo in self.shown(example)
-        )
+        ]
+        header = [template.header] if template.header and demonstrations else []
+        shown = template.separator.join([*header, *demonstrations])
         values = {**example.inputs, "instruction": self.instruction, "demonstrations": shown}
         user = Message("user", template.render(template.user, values))
         system = template.render(template.system, values)
@@ -80,18 +82,21 @@ class Prompt:
 
     @property
     def length(self) -> int:
-        """Characters of instruction and demonstrations: what a shorter prompt has fewer of."""
+        """Characters of its texts and demonstrations, its user layout aside: a shorter one has fewer."""
+        program = [text for key, text in self.program.to_dict().items() if key != "name"]
+        texts = [self.instruction, self.template.system, self.template.header, *program]
         retrieved = self.retriever.length if self.retriever else 0
-        return len(self.instruction) + sum(demo.length for demo in self.demonstrations) + retrieved
+        shown = sum(demo.length for demo in self.demonstrations) + retrieved
+        return sum(len(text) for text in texts if isinstance(text, str)) + shown
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; `from_dict` reads it back."""
         return {
             "instruction": self.instruction,
             "demonstrations": [demo.to_dict() for demo in self.demonstrations],
-            # Left out where there is none, so that older prompts keep their ids.
+            # Retriever and header are left out where there is none, so that older prompts keep their ids.
             **({"retriever": self.retriever.to_dict()} if self.retriever else {}),
-            "template": asdict(self.template),
+            "template": {k: v for k, v in asdict(self.template).items() if v or k != "header"},
             "program": self.program.to_dict(),
             "parents": list(self.parents),
             "origin": self.origin,

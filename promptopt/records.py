@@ -221,6 +221,15 @@ class Budget:
     usd: float | None = None
     minutes: float | None = None
 
+    def share(self, parts: int) -> Budget:
+        """Return one of `parts` equal shares; together they never exceed the whole."""
+        return Budget(
+            None if self.calls is None else self.calls // parts,
+            None if self.tokens is None else self.tokens // parts,
+            None if self.usd is None else self.usd / parts,
+            None if self.minutes is None else self.minutes / parts,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Price:

@@ -79,6 +79,11 @@ class Scorer:
         self._warned: set[str] = set()
         self._cells: dict[tuple[str, str, int, str], Cell] = {}
 
+    @property
+    def cells(self) -> int:
+        """How many cells have been filled, by any reward."""
+        return len(self._cells)
+
     def calls_per_cell(self, prompt: Prompt, examples: Sequence[Example], reward: str) -> int:
         """Return the most model calls one row of this prompt needs, all samples together."""
         match self.rewards[reward].needs:
@@ -196,12 +201,14 @@ class Scorer:
                     outputs[place] = failed
                     run.close()
                     continue
-                texts = tuple(reply.text for reply in replies if isinstance(reply, Completion))
-                traces[place] += texts
+                completions = tuple(reply for reply in replies if isinstance(reply, Completion))
+                traces[place] += tuple(reply.text for reply in completions)
                 try:
-                    running[place] = (run, run.send(texts))
+                    running[place] = (run, run.send(completions))
                 except StopIteration as done:
                     outputs[place] = Output(text=done.value, trace=traces[place])
+                except UnsupportedError:  # of every cell alike
+                    raise
                 except Exception as error:  # a reward's `extract` is user code
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return list(zip(outputs, usages, strict=True))
@@ -210,7 +217,7 @@ class Scorer:
         decoding = self._decoding
         if ask.temperature is not None:
             decoding = replace(decoding, temperature=ask.temperature)
-        return GenerateRequest(ask.messages, decoding, ask.sample)
+        return GenerateRequest(ask.messages, decoding, ask.sample, logprobs=ask.logprobs)
 
     def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Score each row's main answer as the reply."""

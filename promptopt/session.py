@@ -7,7 +7,8 @@ that spends everything still ends in a verdict.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from .calls import Caller
 from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
 from .contracts.searcher import SearchTask
 from .contracts.selector import Selector
-from .errors import BudgetExhausted, SealedSplit, UnsupportedError
+from .errors import BudgetExhausted, ConfigError, SealedSplit, UnsupportedError
 from .events import Listener, Notice, Scored, StageName, ignore
 from .journal import Journal
 from .memory import Memory, rank_back, renamed
@@ -137,6 +138,7 @@ class RunSession:
         """
         examples = self._rows(rows)
         name = self._known_reward(reward)
+        self._check_parts(prompts)
         firsts = [self._memory.first(prompt) for prompt in prompts]
         unique = list({prompt.id: prompt for prompt in firsts}.values())
         self._candidates.add(unique)
@@ -215,6 +217,26 @@ class RunSession:
             self._explain([outcome for outcome in mine if isinstance(outcome, Failure)])
         return replies
 
+    @property
+    def known(self) -> Mapping[str, Evaluation]:
+        """The largest evaluation of each prompt scored so far by the task's reward, by the prompt's id."""
+        return self._candidates.evaluations("search", self._reward)
+
+    @contextmanager
+    def limit(self, calls: int) -> Iterator[None]:
+        """Let at most `calls` model calls be made inside; when they are used up, the block ends, quietly."""
+        ledger = self._caller.ledger
+        with ledger.limited(calls):
+            try:
+                yield
+            except BudgetExhausted:
+                if ledger.limit_left:  # it is the run's budget that has ended
+                    raise
+
+    def note(self, text: str) -> None:
+        """Tell whoever is watching."""
+        self._listen(Notice(text))
+
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         """Whether a model is able: its own word if it says no, else one journaled probe."""
         if (role, what) not in self._abilities:
@@ -234,6 +256,16 @@ class RunSession:
         if foreign := [example.id for example in rows if self._row_of.get(example.id) != example]:
             raise SealedSplit("session.score", "a searcher scores on search rows only", got=foreign[0])
         return rows
+
+    def _check_parts(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse another instruction where it is fixed: most searchers write nothing else."""
+        if "instruction" in self.task.parts:
+            return
+        if any(prompt.instruction != self.task.seed_prompt.instruction for prompt in prompts):
+            raise ConfigError(
+                "optimize", "the searcher changes the instruction, which is fixed", got=self.task.parts,
+                do="add instruction, or use a searcher that works on these parts",
+            )  # fmt: skip
 
     def _known_reward(self, name: str | None) -> str:
         if name is None:

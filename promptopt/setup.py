@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -13,8 +13,10 @@ from .contracts.model import Decoding, LanguageModel
 from .contracts.searcher import Searcher
 from .contracts.selector import Selector
 from .data import Columns, Rows
+from .errors import ConfigError
 from .job import Job, ModelSpec, PluginSpec
 from .pareto import Objective
+from .parts import open_parts
 from .records import Budget, Price, digest
 from .splits import Sizes, make_splits, sizes_for
 from .task import Task
@@ -38,6 +40,8 @@ class Setup:
         finalists: prompts that meet on the select rows, besides the seed prompt.
         objective: what the run is after.
         lock: the job as plain data, for the run's folder; what it says decides whether two runs are the same.
+        entrants: searchers that compete, by name, each on an equal share of the budget; empty: `searcher`
+            works alone.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Setup:
     finalists: int = 5
     objective: Objective = Objective()
     lock: Mapping[str, Any] = field(default_factory=dict)
+    entrants: Mapping[str, Searcher] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -72,15 +77,17 @@ def from_job(job: Job) -> Setup:
     sizes = sizes_for(rows, Sizes(job.data.sizes.search, job.data.sizes.select, job.data.sizes.test))
     splits = make_splits(rows, seed=job.seed, sizes=sizes, allow_duplicates=job.data.allow_duplicates)
     reward = plugins.build("rewards", job.reward.name, job.reward.options)
-    task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description)
+    open_parts(job.optimize, prompt)
+    task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description, job.optimize)
     decoding = job.target.decoding
+    searchers = [(spec.name, build_plugin("searchers", spec)) for spec in job.searchers]
     return Setup(
         name=job.name,
         task=task,
         models=build_models(job.roles),
         prices=job.prices,
         decoding=Decoding(decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.stop, job.seed),
-        searcher=build_plugin("searchers", job.search),
+        searcher=searchers[0][1],
         selector=build_plugin("selectors", job.selector),
         budget=job.budget.to_record(),
         seed=job.seed,
@@ -88,7 +95,25 @@ def from_job(job: Job) -> Setup:
         finalists=job.finalists,
         objective=job.objective.to_record(),
         lock=job.to_lock(),
+        entrants=label_entrants(searchers),
     )
+
+
+def label_entrants(searchers: Sequence[tuple[str, Searcher]]) -> dict[str, Searcher]:
+    """Name searchers that compete: the second `ape` is `ape-2`; one alone does not compete.
+
+    Raises:
+        ConfigError: the same searcher with the same options is there twice.
+    """
+    named: dict[str, Searcher] = {}
+    for name, searcher in searchers if len(searchers) > 1 else ():
+        if searcher in named.values():
+            raise ConfigError(
+                "search", f"{name!r} is there twice with the same options", do="take one out, or change it"
+            )
+        count = sum(known == name or known.startswith(f"{name}-") for known in named)
+        named[f"{name}-{count + 1}" if name in named else name] = searcher
+    return named
 
 
 def build_plugin(kind: plugins.Kind, spec: PluginSpec) -> Any:

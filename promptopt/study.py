@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .finals import Finals
 from .gap import Gap
 from .guards import FormatDrift, Overlap
+from .leaderboard import Entry
 from .ledger import Spent
 from .pareto import Objective, Point, measure
 from .power import Power
@@ -64,6 +65,7 @@ class Study:
         power: what the rows of the verdict could show at all.
         overlap: what the winner repeats of search rows.
         drift: whether the winner's replies still read as answers.
+        leaderboard: the searchers that competed, best first on the test rows; empty for one alone.
     """
 
     best: Prompt
@@ -81,6 +83,7 @@ class Study:
     power: Power | None = None
     overlap: Overlap | None = None
     drift: FormatDrift | None = None
+    leaderboard: tuple[Entry, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -117,6 +120,7 @@ class Study:
             "stopped": self.stopped,
             "seconds": round(self.seconds, 3),
             "spent": {role: spent._asdict() for role, spent in self.spent.items()},
+            **({"leaderboard": [entry.to_dict() for entry in self.leaderboard]} if self.leaderboard else {}),
         }
 
 

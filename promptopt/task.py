@@ -21,6 +21,7 @@ class Task:
         reward: how a reply is judged.
         reward_name: its name in evaluations and reports.
         description: what the task is, in a sentence; may be empty.
+        parts: names of the parts of the prompt that may be changed.
     """
 
     splits: Splits
@@ -29,7 +30,10 @@ class Task:
     reward: Reward
     reward_name: str
     description: str = ""
+    parts: tuple[str, ...] = ("instruction",)
 
     def for_searcher(self) -> SearchTask:
         """Return the part of the task that a searcher may see."""
-        return SearchTask(self.splits.search, self.seed_prompt, self.fields, self.description)
+        return SearchTask(
+            self.splits.search, self.seed_prompt, self.fields, self.description, parts=self.parts
+        )

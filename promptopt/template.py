@@ -34,6 +34,7 @@ class Template:
         system: the system message; empty for none. It may hold `{{instruction}}` instead of `user`.
         demonstration: one demonstration; holds the input fields and `{{output}}`.
         separator: what stands between demonstrations.
+        header: text above the demonstrations, a separator between; left out where there are none.
         engine: `plain` (single-pass `{{name}}`) or `jinja` (sandboxed; needs the extra `text`).
     """
 
@@ -42,6 +43,7 @@ class Template:
     demonstration: str = "Input: {{input}}\nOutput: {{output}}"
     separator: str = "\n\n"
     engine: Literal["plain", "jinja"] = "plain"
+    header: str = ""
 
     @classmethod
     def for_fields(cls, fields: Iterable[str]) -> Template:

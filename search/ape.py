@@ -109,7 +109,7 @@ class APE:
         """
         seed = session.task.seed_prompt
         check_has_place(seed, "searcher ape")
-        pool = unique([seed, *self._propose(session)])  # algorithm 1, line 1
+        pool = unique([seed, *session.task.starts, *self._propose(session)])  # algorithm 1, line 1
         kept = self._filter(session, pool)  # lines 3 to 7
         for _ in range(self.rounds):  # line 8
             variants = [prompt for prompt in self._resample(session, kept) if prompt not in pool]

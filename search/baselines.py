@@ -9,6 +9,8 @@ from pydantic import Field
 
 from promptopt.contracts.searcher import Session
 from promptopt.errors import ConfigError, ModelError
+from promptopt.parts import Part, open_parts
+from promptopt.prompt import Prompt
 from promptopt.template import fill
 
 from ._demos import check_shows, demonstration, part, race, score_fully, showing
@@ -26,10 +28,11 @@ class SeedOnly:
 
 @dataclass(frozen=True)
 class Paraphrases:
-    """Draw n paraphrases of the seed's instruction, keep the best.
+    """Draw n paraphrases of the prompt's open parts, keep the best.
 
     What luck with wording alone is worth: the paraphrases see no row, so a searcher that reads the rows
-    should do better at equal cost.
+    should do better at equal cost. Where several parts may be changed (`optimize`), they take turns: an
+    equal share of the paraphrases each, of the best prompt so far.
 
     Attributes:
         n: paraphrases drawn.
@@ -48,23 +51,32 @@ class Paraphrases:
     max_chars: Annotated[int, Field(ge=1)] = 500
 
     def search(self, session: Session) -> None:
-        """Paraphrase, then select among the paraphrases and the seed.
+        """Paraphrase, then select among the paraphrases and what they were made of; part by part.
 
         Raises:
-            ConfigError: the seed prompt has no instruction, or no place for one.
+            ConfigError: the seed prompt has no text in an open part, or no place for an instruction.
             ModelError: the proposer gave nothing that can be read as an instruction.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, "searcher paraphrases")
-        if not seed.instruction:
-            raise ConfigError(
-                "searcher paraphrases",
-                "the prompt has no instruction",
-                do="write one, or use the searcher ape",
-            )
+        best = session.task.seed_prompt
+        parts = open_parts(session.task.parts, best)
+        for number, part in enumerate(parts):
+            if part.name == "instruction":
+                check_has_place(best, "searcher paraphrases")
+            if not part.get(best):
+                raise ConfigError(
+                    "searcher paraphrases",
+                    f"the prompt has no {part.about}",
+                    do="write one, or use the searcher ape",
+                )
+            share = (number + 1) * self.n // len(parts) - number * self.n // len(parts)
+            pool = unique([best, *self._paraphrase(session, best, part, max(1, share))])
+            (winner,) = session.select(pool, 1)
+            best = next(prompt for prompt in pool if prompt.id == winner.prompt)
+
+    def _paraphrase(self, session: Session, prompt: Prompt, part: Part, n: int) -> list[Prompt]:
         (replies,) = session.propose(
-            [chat(fill(self.variation, {"instruction": seed.instruction}))],
-            self.n,
+            [chat(fill(self.variation, {"instruction": part.get(prompt)}))],
+            n,
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
@@ -77,8 +89,7 @@ class Paraphrases:
                 got=replies[0] if replies else None,
                 do="try another proposer, or other max_tokens or max_chars",
             )
-        children = [seed.child(instruction=text, origin="paraphrases") for text in texts]
-        session.select(unique([seed, *children]), 1)
+        return [part.child(prompt, text, origin="paraphrases") for text in texts]
 
 
 @dataclass(frozen=True)

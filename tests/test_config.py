@@ -124,6 +124,15 @@ PROMPT = '"Answer: {{question}}"'
             "line 7: unknown option 'num_subsample' of the searcher 'ape'; did you mean 'num_subsamples'?",
         ),
         ("seed_only", "{name: ape, num_subsamples: few}", "line 5: searcher ape.num_subsamples:"),
+        ("seed_only", "[ape, seed_onli]", "line 5: unknown searcher 'seed_onli'; did you mean 'seed_only'?"),
+        (
+            "seed_only",
+            "\n  - ape\n  - name: ape\n    num_subsample: 3",
+            "line 8: unknown option 'num_subsample' of the searcher 'ape'; did you mean 'num_subsamples'?",
+        ),
+        ("seed_only", "[ape, {nam: ape}]", "line 5: search.1 needs the key 'name'"),
+        ("seed_only", "[]", "line 5: search must not be empty; got []"),
+        ("seed_only", "[ape, [ape]]", "line 5: search.1 must hold `key: value` lines"),
         (
             "embedded/small",
             "{model: embedded/small, decodng: {}}",
@@ -232,6 +241,9 @@ def test_overrides_open_short_forms_and_are_named_in_errors(tmp_path: Path) -> N
     assert (found.target.model, found.target.decoding.max_tokens) == ("embedded/small", 5)
     assert found.target.decoding.stop == ("a", "b")
     assert (found.seed, found.search.name) == (3, "ape")
+    found = job(tmp_path, MINIMAL, "search=[ape, {name: ape, rounds: 0}]")
+    assert [(spec.name, spec.options) for spec in found.searchers] == [("ape", {}), ("ape", {"rounds": 0})]
+    assert job_from_dict(found.to_lock(), "/") == found
     with pytest.raises(ConfigError, match=r"^--set targt\.model=x: unknown key 'targt'"):
         job(tmp_path, MINIMAL, "targt.model=x")
     with pytest.raises(ConfigError, match=r"^--set seed=x: seed must be a whole number; got 'x'"):
@@ -304,7 +316,9 @@ def test_the_schema_describes_every_key_and_offers_plug_ins() -> None:
     schema = json_schema()
     assert schema["required"] == ["data", "prompt", "target", "reward"]
     assert schema["additionalProperties"] is False
-    assert "ape" in schema["properties"]["search"]["anyOf"][0]["enum"]
+    one, *_, several = schema["properties"]["search"]["anyOf"]
+    assert "ape" in one["enum"]
+    assert several["items"]["anyOf"][0] == one
     assert {"type": "string"} in schema["properties"]["target"]["anyOf"]
     undescribed = [
         key

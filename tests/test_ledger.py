@@ -100,3 +100,47 @@ def test_threads_cannot_reserve_the_same_money_twice():
     for thread in threads:
         thread.join()
     assert len(granted) == ledger.total.calls == 500
+
+
+def test_a_limit_is_of_the_calls_inside_and_the_narrower_of_two_holds():
+    ledger = Ledger(Budget(calls=10))
+    spend(ledger, 2)
+    with ledger.limited(5):
+        assert ledger.room_for("target", [Usage()] * 9) == ledger.remaining.calls == 5
+        with ledger.limited(100):
+            assert ledger.limit_left == 5
+        with ledger.limited(1):
+            spend(ledger, 1)
+            assert ledger.reserve("target", Usage()) is None
+            assert ledger.why_blocked("target", Usage()) == "the calls of a slice of the search"
+        spend(ledger, 4)
+        assert ledger.limit_left == 0
+        assert ledger.reserve("target", Usage()) is None
+    assert ledger.limit_left is None
+    assert ledger.remaining.calls == 3
+    with ledger.limited(5):
+        assert ledger.remaining.calls == 3
+        spend(ledger, 3)
+        assert ledger.why_blocked("target", Usage()) == "10 calls"
+
+
+def test_what_a_killed_process_lost_narrows_no_limit():
+    ledger = Ledger(Budget(calls=10))
+    ledger.lose("target", 2, Usage())
+    with ledger.limited(3):
+        spend(ledger, 3)
+        assert ledger.limit_left == 0
+    assert ledger.booked.calls == 3
+    assert ledger.total.calls == 5
+
+
+def spend(ledger, calls):
+    for _ in range(calls):
+        ticket = ledger.reserve("target", Usage(1, 1))
+        assert ticket is not None
+        ledger.settle(ticket, Usage(1, 1))
+
+
+def test_equal_shares_never_add_up_to_more_than_the_whole():
+    assert Budget(10, 100, 1.0, 5.0).share(4) == Budget(2, 25, 0.25, 1.25)
+    assert Budget().share(3) == Budget()

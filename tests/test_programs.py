@@ -4,13 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptopt.errors import BadInput
+from promptopt.contracts.model import Completion
+from promptopt.errors import BadInput, UnsupportedError
 from promptopt.programs import (
     PROGRAMS,
     ChainOfThought,
+    FewShotChainOfThought,
     LeastToMost,
     SelfConsistency,
     Single,
+    behind,
     program_from_dict,
 )
 from promptopt.records import Message
@@ -27,7 +30,8 @@ def drive(program, reply, *, sample=0, extract=lambda text: text, messages=QUEST
         asks = next(run)
         while True:
             asked.append(asks)
-            asks = run.send(tuple(reply(ask) for ask in asks))
+            replies = (reply(ask) for ask in asks)
+            asks = run.send(tuple(r if isinstance(r, Completion) else Completion(r) for r in replies))
     except StopIteration as done:
         return done.value, asked
 
@@ -85,6 +89,45 @@ def test_a_vote_may_ask_for_reasoning():
     assert ask.messages[-1].content == "2+2?\n\nThink."
 
 
+def test_few_shot_reasoning_takes_what_stands_behind_its_last_marker():
+    reply = "The answer is not clear yet. 2 and 2 make 4.\nthe answer is: 4.\n\nInput: 3+3?"
+    answer, ((ask,),) = drive(FewShotChainOfThought(), lambda ask: reply)
+    assert answer == "4"
+    assert ask.messages == QUESTION
+    assert drive(FewShotChainOfThought(), lambda ask: "just 4")[0] == "just 4"
+
+
+@given(st.text(), st.sampled_from(["The answer is", "A:", "=>"]), st.text("abc 19.-é", min_size=1))
+def test_an_answer_behind_a_marker_is_found_whatever_stands_before(before, marker, answer):
+    found = behind(f"{before}{marker} {answer}\nmore", marker)
+    if answer.strip():
+        assert found == answer.strip().removesuffix(".")
+
+
+def test_a_weighted_vote_counts_likelihood_where_a_plain_one_counts_heads():
+    """Table 1 of the paper, "weighted sum (normalized)": exp of the mean log-probability a token."""
+    told = [("a", -0.1), ("b", -1.5), ("b", -1.6), ("c", -0.2)]
+    replies = [Completion(text, logprob=logprob) for text, logprob in told]
+    weighted = SelfConsistency(n=4, vote="weighted")
+    answer, ((first, *_),) = drive(weighted, lambda ask: replies[ask.sample])
+    assert answer == "a"  # .90 against .22 + .20 for b and .82 for c
+    assert first.logprobs
+    plain, ((ask, *_),) = drive(SelfConsistency(n=4), lambda ask: replies[ask.sample])
+    assert plain == "b"
+    assert not ask.logprobs
+
+
+def test_a_weighted_vote_without_likelihoods_is_a_clear_error():
+    with pytest.raises(UnsupportedError, match=r"tells no log-probabilities.*set vote: majority"):
+        drive(SelfConsistency(n=2, vote="weighted"), lambda ask: "x")
+
+
+def test_votes_count_what_stands_behind_the_marker():
+    replies = ["I say 9. The answer is 4.", "9 it is. The answer is 5.", "So 9. The answer is 4."]
+    program = SelfConsistency(n=3, answer="The answer is")
+    assert drive(program, lambda ask: replies[ask.sample])[0] == "4"
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=9))
 def test_a_vote_agrees_with_counting(replies):
     answer, _ = drive(SelfConsistency(n=len(replies)), lambda ask: replies[ask.sample])
@@ -105,6 +148,9 @@ def test_least_to_most_solves_subquestions_in_order():
     answer, asked = drive(program, reply)
     assert answer == "done"
     assert sum(len(asks) for asks in asked) == program.calls == 6
+    for number, (ask,) in enumerate(asked[2:], 1):
+        text = ask.messages[-1].content
+        assert text.count("answer to <") == number, "each sees all that were answered before it"
     last = asked[-1][0].messages[-1].content
     assert last.startswith("2+2?\n\nQ: What is 2?\nA: answer to <What is 2?>\n\nQ: What is 1+1?\nA: answer")
     assert "Q: 3 apples are how many?\n" in last
@@ -127,7 +173,14 @@ def test_no_program_makes_more_calls_than_it_says(program, reply):
 
 
 @pytest.mark.parametrize(
-    "program", [Single(), ChainOfThought("t", "a"), SelfConsistency(3, 0.5), LeastToMost(2)]
+    "program",
+    [
+        Single(),
+        ChainOfThought("t", "a"),
+        FewShotChainOfThought("So"),
+        SelfConsistency(3, 0.5, vote="weighted", answer="=>"),
+        LeastToMost(2, solve="Now."),
+    ],
 )
 def test_programs_are_saved_by_name_and_options(program):
     saved = program.to_dict()
@@ -144,6 +197,7 @@ def test_programs_are_saved_by_name_and_options(program):
         ({"name": ["single"]}, "unknown program"),
         ({"name": "self_consistency", "m": 3}, "program self_consistency: unknown option 'm'"),
         ({"name": "self_consistency", "n": "many"}, "program self_consistency.n: "),
+        ({"name": "self_consistency", "vote": "loud"}, "program self_consistency.vote: "),
         ({"name": "self_consistency", "n": 0}, "program self_consistency.n: must be at least 1; got 0"),
         ({"name": "single", "n": 1}, "program single: unknown option 'n'"),
     ],

@@ -1,17 +1,19 @@
 """From prompts and rows to cells."""
 
+import json
+import sqlite3
 from dataclasses import dataclass, replace
 
 import pytest
-from toys import Exact, fake, make_setup, rows, target_reply
+from toys import Exact, fake, make_setup, rows, target_reply, user_text
 
-from promptopt.calls import Caller
-from promptopt.contracts.model import Decoding, Failure
+from promptopt.calls import Caller, request_text
+from promptopt.contracts.model import Completion, Decoding, Failure
 from promptopt.data import read
 from promptopt.errors import ConfigError, DataError, TemplateError, UnsupportedError
 from promptopt.journal import Journal
 from promptopt.ledger import Ledger
-from promptopt.programs import ChainOfThought, SelfConsistency
+from promptopt.programs import ChainOfThought, FewShotChainOfThought, LeastToMost, SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Example, FrozenMap, Score, Usage
 from promptopt.scoring import Scorer
@@ -198,3 +200,52 @@ def test_a_reward_that_cannot_read_a_reply_fails_the_cell_not_the_run(journal):
     (evaluation,) = made.evaluate([Prompt("x", program=SelfConsistency(n=2))], EXAMPLES, "r", "search")
     assert evaluation.failed == 12
     assert "boom" in evaluation.cells[0].reason
+
+
+@pytest.mark.parametrize(
+    ("program", "calls"),
+    [
+        (ChainOfThought(), 2),
+        (FewShotChainOfThought(), 1),
+        (SelfConsistency(3), 3),
+        (LeastToMost(), 4),
+    ],
+)
+def test_every_call_of_a_program_is_in_the_journal_with_its_messages_and_its_reply(tmp_path, program, calls):
+    """Also those between, whose replies no cell shows."""
+    said = []
+
+    def reply(request):
+        text = user_text(request)
+        said.append("one?\ntwo?" if "simpler questions" in text else f"reply {len(said)}")
+        return said[-1]
+
+    journal = Journal(tmp_path / "journal.sqlite")
+    made, _ = scorer(journal, fake(reply))
+    (evaluation,) = made.evaluate([Prompt("Do it.", program=program)], EXAMPLES[:1], "r", "search")
+    journal.close()
+    database = sqlite3.connect(tmp_path / "journal.sqlite")
+    rows = database.execute("SELECT request, outcome FROM calls ORDER BY rowid").fetchall()
+    database.close()
+    assert len(rows) == calls == len(said)
+    assert [json.loads(outcome)["text"] for _, outcome in rows] == said
+    shown = [json.loads(request)["messages"] for request, _ in rows]
+    assert evaluation.cells[0].output in said
+    if calls > 1 and not isinstance(program, SelfConsistency):
+        for earlier, later in zip(said[:-1], shown[1:], strict=True):
+            assert any(earlier.splitlines()[0] in text for _, text in later)
+
+
+def test_a_weighted_vote_asks_for_likelihoods_and_only_then_is_the_key_another(journal):
+    asked = []
+
+    def reply(request):
+        asked.append(request)
+        return Completion(f"{request.sample}", logprob=-float(request.sample))
+
+    made, _ = scorer(journal, fake(reply))
+    prompts = [Prompt("Do it.", program=SelfConsistency(3, vote=vote)) for vote in ("majority", "weighted")]
+    plain, weighted = made.evaluate(prompts, EXAMPLES[:1], "r", "search")
+    assert [request.logprobs for request in asked] == [False] * 3 + [True] * 3
+    assert "logprobs" not in request_text(asked[0])
+    assert plain.cells[0].output == weighted.cells[0].output == "0"

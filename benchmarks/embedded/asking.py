@@ -120,9 +120,9 @@ class Engine:
         for limit in limits:
             asks = [(number, ask) for number, asked in waiting for ask in asked]
             replies = self._complete([GenerateRequest(ask.messages, Decoding(limit)) for _, ask in asks])
-            sent: dict[int, list[str]] = {number: [] for number, _ in waiting}
+            sent: dict[int, list[Completion]] = {number: [] for number, _ in waiting}
             for (number, _), reply in zip(asks, replies, strict=True):
-                sent[number].append(reply)
+                sent[number].append(Completion(reply))
             waiting = []
             for number, got in sent.items():
                 try:

@@ -31,9 +31,14 @@ Overrides = Annotated[
 ]  # fmt: skip
 
 
-def job_of(config: Path, overrides: Sequence[str] | None, seed: int | None = None) -> Job:
+def job_of(
+    config: Path, overrides: Sequence[str] | None, seed: int | None = None, search: str | None = None
+) -> Job:
     """Read a job file with what the command line changes in it."""
     from ..config import load_job
 
     changes = [*(overrides or ()), *([] if seed is None else [f"seed={seed}"])]
+    if search is not None:
+        names = [name.strip() for name in search.split(",")]
+        changes.append(f"search={names[0]}" if len(names) == 1 else f"search=[{', '.join(names)}]")
     return load_job(config, changes)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the help must not wait for these
     from ..events import Listener
     from ..job import Job
     from ..plan import Plan
+    from ..records import Budget
     from ..study import Study
 
 WINS = {"reward": "the best reward wins", "cheap": "the cheapest within the noise of the best wins"}
@@ -38,13 +39,23 @@ def run(
             help="A run whose answers are taken over for free; may be given again.", show_default=False
         ),
     ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME…]",
+            help="Another searcher than the job's, or several that compete: each gets an equal share of the "
+            "budget and pays for its own cells as if it were alone (none is bought twice); the run ends in "
+            "a leaderboard, its winner chosen on the select rows.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:
     """Search, choose and prove a better prompt."""
     from ..api import plan, run_job
     from ..runfolder import RunFolder
 
-    job = job_of(config, overrides, seed)
+    job = job_of(config, overrides, seed, search)
     planned = plan(job)
     if not quiet or dry_run:
         print_plan(job, planned)
@@ -84,7 +95,7 @@ def resume(
 
 def print_plan(job: Job, planned: Plan) -> None:
     """Print what a job will do, and what it can cost at most."""
-    from ..progress import count, tokens_text, usd_text
+    from ..progress import count, usd_text
 
     search, select, test = planned.rows
     cap = planned.budget
@@ -93,7 +104,7 @@ def print_plan(job: Job, planned: Plan) -> None:
     lines = {
         "rows": f"{count(search)} search, {count(select)} select, {proof}",
         "target": f"{job.target.model}, judged by {job.reward.name}",
-        "search": f"{job.search.name}, prompts written by "
+        "search": f"{', '.join(spec.name for spec in job.searchers)}, prompts written by "
         + ("the target itself" if proposer == job.target.model else proposer),
         "select": f"{job.selector.name}, {job.finalists} finalists",
         "calls": f"{count(planned.baseline_calls)} for your prompt, at most {count(planned.final_calls)} "
@@ -103,10 +114,14 @@ def print_plan(job: Job, planned: Plan) -> None:
         lines["calls"] += f" (at worst {usd_text(planned.final_usd)})"
     if planned.search_calls is not None:
         lines["calls"] += f", {count(planned.search_calls)} left to search"
-    caps = [f"{count(cap.calls)} calls"] if cap.calls is not None else []
-    caps += [f"{tokens_text(cap.tokens)} tokens"] if cap.tokens is not None else []
-    caps += [usd_text(cap.usd)] if cap.usd is not None else []
-    caps += [f"{cap.minutes:g} minutes"] if cap.minutes is not None else []
+    if planned.searchers > 1:
+        share = _caps(planned.share)
+        lines["compete"] = (
+            f"{planned.searchers} searchers, one after the other, as if each were alone"
+            + (f" with {share}" if share else "")
+            + "; no answer is bought twice"
+        )
+    caps = _caps(cap)
     if job.objective.name == "pareto":
         lines["weigh"] = (
             f"reward against {job.objective.cost.replace('_', ' ')}, {WINS[job.objective.prefer]}"
@@ -114,9 +129,7 @@ def print_plan(job: Job, planned: Plan) -> None:
     if planned.search_calls == 0:
         enough = planned.baseline_calls + planned.final_calls
         lines["note"] = f"no calls are left to search with; give budget.calls well over {count(enough)}"
-    lines["ceiling"] = (
-        ", ".join(caps) if caps else "none: the search ends by itself; set `budget` for a hard cap"
-    )
+    lines["ceiling"] = caps or "none: the search ends by itself; set `budget` for a hard cap"
     if planned.power is not None:
         lines["power"] = planned.power.line
     for key, text in [*lines.items(), *(("note", note) for note in planned.notes)]:
@@ -124,17 +137,38 @@ def print_plan(job: Job, planned: Plan) -> None:
     sys.stdout.flush()
 
 
+def _caps(budget: Budget) -> str:
+    """Return the caps of a budget in words; empty if there is none."""
+    from ..progress import count, tokens_text, usd_text
+
+    caps = [f"{count(budget.calls)} calls"] if budget.calls is not None else []
+    caps += [f"{tokens_text(budget.tokens)} tokens"] if budget.tokens is not None else []
+    caps += [usd_text(budget.usd)] if budget.usd is not None else []
+    caps += [f"{budget.minutes:g} minutes"] if budget.minutes is not None else []
+    return ", ".join(caps)
+
+
 def print_study(study: Study, place: Path) -> None:
     """Print the winner, where it is, what it cost and, last, the verdict."""
-    from ..progress import amounts, clock_text
+    from ..parts import PARTS
+    from ..progress import amounts, clock_text, one_line
+    from ._leaderboard import print_leaderboard
 
     print()
+    if study.leaderboard:
+        print_leaderboard(study.leaderboard)
+        print()
     if study.best == study.seed_prompt:
         print("best prompt: yours")
     else:
         proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
         print(f"{proven} ({study.best.origin}):")
         print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
+        for part in PARTS.values():
+            if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
+                print(f"  {part.name}: {one_line(part.get(study.best))}")
+        if study.best.program != study.seed_prompt.program:
+            print(f"  program: {study.best.program.name}")
         if study.best.demonstrations:
             print(f"  with {len(study.best.demonstrations)} demonstrations")
         if (retriever := study.best.retriever) is not None:

@@ -40,12 +40,21 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """Complete `messages`; `sample` numbers repeated draws; `suffix` is text that must follow (insertion)."""
+    """A text to complete.
+
+    Attributes:
+        messages: what to complete.
+        decoding: how.
+        sample: numbers repeated draws.
+        suffix: text that must follow (insertion).
+        logprobs: whether the log-probability of the reply is wanted; a model that cannot tell leaves it out.
+    """
 
     messages: tuple[Message, ...]
     decoding: Decoding = Decoding()
     sample: int = 0
     suffix: str | None = None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +70,22 @@ Request = GenerateRequest | LikelihoodRequest
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A generated reply. `finish` is `stop` or `length`; `lost` as in `Failure`."""
+    """A generated reply.
+
+    Attributes:
+        text: the reply.
+        finish: `stop` or `length`.
+        usage: tokens.
+        lost: as in `Failure`.
+        logprob: mean log-probability of its tokens in nats, under the model at temperature 1 where it can be
+            had; None when it was not asked for, or the model does not tell.
+    """
 
     text: str
     finish: str = "stop"
     usage: Usage = Usage()
     lost: int = 0
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

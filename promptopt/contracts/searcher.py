@@ -7,7 +7,8 @@ durable: a killed run is run again, and the journal answers until it ends.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -25,12 +26,16 @@ class SearchTask:
         seed_prompt: the prompt to beat.
         fields: names of the input columns.
         description: what the user says the task is; may be empty.
+        parts: names of the parts of the prompt that may be changed (`promptopt.parts`).
+        starts: good prompts found elsewhere, best first, to start from besides the seed prompt; mostly none.
     """
 
     rows: tuple[Example, ...]
     seed_prompt: Prompt
     fields: tuple[str, ...]
     description: str = ""
+    parts: tuple[str, ...] = ("instruction",)
+    starts: tuple[Prompt, ...] = ()
 
 
 class Session(Protocol):
@@ -86,6 +91,23 @@ class Session(Protocol):
 
         The same chat asked again draws new samples. `suffixes` (one a chat) asks for insertion.
         """
+        ...
+
+    @property
+    def known(self) -> Mapping[str, Evaluation]:
+        """The largest evaluation on search rows of each prompt scored so far, by the prompt's id."""
+        ...
+
+    def limit(self, calls: int) -> AbstractContextManager[None]:
+        """Let at most `calls` model calls be made inside a `with` block.
+
+        When they are used up, the BudgetExhausted that says so ends the block and goes no further; when the
+        run's own budget ends, it passes. Inside, `remaining.calls` is what is left of the block.
+        """
+        ...
+
+    def note(self, text: str) -> None:
+        """Tell the user something worth knowing, in a line."""
         ...
 
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:

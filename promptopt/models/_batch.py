@@ -25,12 +25,14 @@ class Job:
         decoding: how to decode; its `seed` is not looked at.
         ends: token ids that end the reply.
         seed: seed of this job's own draws; 0 for greedy jobs.
+        logprobs: whether the log-probability of the reply is wanted.
     """
 
     prompt: tuple[int, ...]
     decoding: Decoding
     ends: frozenset[int]
     seed: int = 0
+    logprobs: bool = False
 
     @property
     def width(self) -> int:

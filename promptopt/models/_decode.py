@@ -28,11 +28,14 @@ class _Row:
     job: Job
     draws: np.random.Generator
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
     reply: Completion | None = None
 
-    def take(self, token: int, text: Callable[[Sequence[int]], str]) -> None:
+    def take(self, token: int, logprob: float | None, text: Callable[[Sequence[int]], str]) -> None:
         """Append a token; set `reply` when it ends the completion."""
         self.tokens.append(token)
+        if logprob is not None:
+            self.logprobs.append(logprob)
         decoding = self.job.decoding
         if token in self.job.ends:
             self.end(text(self.tokens[:-1]), "stop")
@@ -48,7 +51,9 @@ class _Row:
 
     def end(self, text: str, finish: str) -> None:
         """Set the reply."""
-        self.reply = Completion(text, finish, Usage(len(self.job.prompt), len(self.tokens)))
+        usage = Usage(len(self.job.prompt), len(self.tokens))
+        told = min(0.0, math.fsum(self.logprobs) / len(self.logprobs)) if self.job.logprobs else None
+        self.reply = Completion(text, finish, usage, logprob=told)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,12 @@ class Decoder:
         live = list(rows)
         while True:
             tokens = choose(out.logits[:, -1], live)
-            for row, token in zip(live, tokens.tolist(), strict=True):
-                row.take(token, self.text)
+            told: Sequence[float | None] = [None] * len(live)
+            if any(row.job.logprobs for row in live):
+                logprobs = out.logits[:, -1].float().log_softmax(-1)
+                told = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+            for row, token, logprob in zip(live, tokens.tolist(), told, strict=True):
+                row.take(token, logprob, self.text)
             going = [index for index, row in enumerate(live) if row.reply is None]
             if not going:
                 return [row.reply for row in rows if row.reply is not None]

@@ -102,6 +102,7 @@ class Renderer:
             ),
             ends=ends,
             seed=0 if greedy else int(digest([decoding.seed, request.sample, text]), 16),
+            logprobs=request.logprobs,
         )
 
     def _pair(self, prompt: Prompt | Failure, continuation: list[int] | None) -> Pair | Failure:

@@ -6,6 +6,7 @@ order, the system message first, without roles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -60,6 +61,8 @@ class Dialect:
             body["top_p"] = decoding.top_p
         if decoding.stop:
             body["stop"] = list(decoding.stop)
+        if request.logprobs:
+            body["logprobs"] = True if self.api == "chat" else 1
         if self.seed_parameter:
             body["seed"] = mixed_seed(decoding, request.sample)
         return self.completed(body)
@@ -95,7 +98,22 @@ def read_completion(data: Mapping[str, Any], request: GenerateRequest, api: Api)
     ends = [at for stop in request.decoding.stop if stop and (at := text.find(stop)) >= 0]
     if ends:
         text, finish = text[: min(ends)], "stop"
-    return Completion(text, finish, read_usage(data, request, text))
+    logprob = _mean_logprob(choice, api) if request.logprobs else None
+    return Completion(text, finish, read_usage(data, request, text), logprob=logprob)
+
+
+def _mean_logprob(choice: Mapping[str, Any], api: Api) -> float | None:
+    """Return the mean log-probability of the reply's tokens; None where the endpoint does not tell."""
+    told = choice.get("logprobs")
+    if not isinstance(told, Mapping):
+        return None
+    listed = told.get("content") if api == "chat" else told.get("token_logprobs")
+    if not isinstance(listed, list):
+        return None
+    if api == "chat":
+        listed = [token.get("logprob") for token in listed if isinstance(token, Mapping)]
+    values = [float(value) for value in listed if isinstance(value, int | float) and math.isfinite(value)]
+    return min(0.0, math.fsum(values) / len(values)) if values and len(values) == len(listed) else None
 
 
 def first_choice(data: Mapping[str, Any]) -> Mapping[str, Any]:

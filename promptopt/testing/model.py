@@ -242,6 +242,14 @@ class _Check:
                 texts = (here.text, there.text, alone.text)
                 problem = "a greedy reply depends on its batch (in order, backwards, alone)"
                 self.require(len(set(texts)) == 1, problem, got=texts)
+        told = self.replies([replace(request, logprobs=True) for request in requests])
+        for here, there in zip(together, told, strict=True):
+            value = there.logprob
+            good = value is None or (math.isfinite(value) and value <= 0)
+            self.require(good, "a log-probability must be finite and at most 0", got=there)
+            if same:
+                problem = "asking for log-probabilities changes the reply"
+                self.require(here.text == there.text, problem, got=(here.text, there.text))
 
     def limits(self, same: bool) -> None:
         """Check max_tokens=1 and stop strings."""

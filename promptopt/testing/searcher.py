@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -337,6 +338,19 @@ class _WatchedSession:
 
     def propose(self, chats: Sequence[Sequence[Message]], n: int = 1, **options: Any) -> list[list[str]]:
         return self._noting(lambda: self._session.propose(chats, n, **options))
+
+    @property
+    def known(self) -> Mapping[str, Evaluation]:
+        return self._session.known
+
+    @contextmanager
+    def limit(self, calls: int) -> Iterator[None]:
+        with self._session.limit(calls):
+            yield
+        self.ended = False  # it was the block that ended, not the budget
+
+    def note(self, text: str) -> None:
+        self._session.note(text)
 
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         return self._noting(lambda: self._session.can(role, what))

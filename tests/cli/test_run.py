@@ -156,3 +156,46 @@ def test_a_model_that_always_fails_stops_the_run(tmp_path: Path, capsys: Capture
 def test_resume_of_what_is_no_run_is_one_line(tmp_path: Path, capsys: Capture) -> None:
     assert main(["resume", str(tmp_path)]) == 2
     assert "is not a run's folder" in capsys.readouterr().err
+
+
+def test_several_searchers_end_in_one_leaderboard_and_are_resumed_for_free(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_world(tmp_path / "job")
+    argv = ["run", "job", "--search", "seed_only,paraphrases", "--folder", "here"]
+    assert main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(
+        line.startswith("search   seed_only, paraphrases, prompts written by python/") for line in lines
+    )
+    compete = "2 searchers, one after the other, as if each were alone with 1,000 calls"
+    assert f"compete  {compete}; no answer is bought twice" in lines
+    assert "paraphrases, search: searching" in lines
+    head = next(place for place, line in enumerate(lines) if line.startswith("leaderboard: "))
+    assert lines[head + 1].split() == [
+        "searcher", "test", "gain", "p", "cells", "calls", "tokens", "seconds", "prompt",
+    ]  # fmt: skip
+    first, second = (line.rstrip() for line in lines[head + 2 : head + 4])
+    assert first.split()[:3] == ["*", "paraphrases", "1.00"]
+    assert first.endswith("Write it in capitals.")
+    assert second.split()[0] == "seed_only"
+    assert second.endswith("(yours)")
+    assert VERDICT.fullmatch(lines[-1]), lines[-1]
+    result = json.loads((tmp_path / "here" / "result.json").read_text())
+    assert [entry["searcher"] for entry in result["leaderboard"]] == ["paraphrases", "seed_only"]
+    calls = result["spent"]["target"]["calls"]
+    assert main(["resume", "here"]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert again[-1] == lines[-1]
+    assert json.loads((tmp_path / "here" / "result.json").read_text())["spent"]["target"]["calls"] == calls
+
+
+def test_a_budget_that_cannot_pay_all_searchers_says_how_much_it_takes(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_world(tmp_path / "job")
+    assert main(["run", "job", "--search", "seed_only,paraphrases", "--set", "budget.calls=100"]) == 2
+    err = capsys.readouterr().err
+    assert "the final comparison for each of 2 searchers; got 100; give it 192 or more" in err
+    assert main(["run", "job", "--search", "seed_only,paraphraze"]) == 2
+    assert "unknown searcher 'paraphraze'; did you mean 'paraphrases'?" in capsys.readouterr().err

@@ -104,6 +104,24 @@ def test_a_sample_depends_neither_on_its_batch_nor_on_its_order(model):
     assert sum(a != b for a, b in zip(together, other, strict=True)) > 60
 
 
+def test_a_reply_tells_the_mean_log_probability_of_its_tokens_when_asked(model):
+    network, tokenizer = model._decoder.model, model._tokenizer
+    wanted = [replace(ask(text), logprobs=True) for text in TEXTS[:3]]
+    sampled = replace(ask("x", 2, temperature=1.0), logprobs=True)
+    *replies, free, plain = answers(model, [*wanted, sampled, ask(TEXTS[0])])
+    assert plain.logprob is None
+    assert plain.text == replies[0].text
+    assert free.logprob < 0
+    for text, reply in zip(TEXTS, replies, strict=False):
+        ids, logprobs = tokenizer(text)["input_ids"], []
+        for _ in range(reply.usage.completion_tokens):
+            with torch.no_grad():
+                last = network(input_ids=torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
+            ids.append(int(last.argmax()))
+            logprobs.append(float(last.max()))
+        assert reply.logprob == pytest.approx(sum(logprobs) / len(logprobs), abs=1e-4)
+
+
 def test_equal_requests_are_computed_once(folder, monkeypatch):
     seen = []
     original = _decode.Decoder.complete

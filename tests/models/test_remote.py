@@ -13,6 +13,7 @@ from loopback import LoopbackServer, Messages, Reply, hash_logprobs, hash_reply
 
 from promptopt.contracts.model import Completion, Decoding, GenerateRequest, LanguageModel, ModelIdentity
 from promptopt.errors import BadInput, ConfigError
+from promptopt.models._wire import Dialect, read_completion
 from promptopt.models.remote import RemoteModel
 from promptopt.plugins import build
 from promptopt.records import Message, Usage
@@ -350,3 +351,25 @@ def test_a_model_that_is_dropped_leaves_no_thread(server: LoopbackServer) -> Non
     del model
     names = [thread.name for thread in threading.enumerate()]
     assert f"promptopt {server.url}" not in names
+
+
+@pytest.mark.parametrize(
+    ("api", "choice", "mean"),
+    [
+        ("chat", {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}]}, -1.0),
+        ("completions", {"tokens": ["a", "b"], "token_logprobs": [-0.5, -0.25]}, -0.375),
+        ("chat", None, None),
+        ("chat", {"content": []}, None),
+        ("chat", {"content": [{"logprob": "much"}, {"logprob": -1}]}, None),
+        ("completions", {"token_logprobs": [None, -1.0]}, None),
+        ("completions", {"token_logprobs": "x"}, None),
+    ],
+)
+def test_log_probabilities_are_asked_for_and_read_when_wanted(api: Any, choice: Any, mean: Any) -> None:
+    wanted = GenerateRequest((Message("user", "hi"),), logprobs=True)
+    dialect = Dialect("m", api)
+    assert dialect.body(wanted)["logprobs"] == (True if api == "chat" else 1)
+    assert "logprobs" not in dialect.body(ask("hi"))
+    reply = {"choices": [{"message": {"content": "ab"}, "text": "ab", "logprobs": choice}]}
+    assert read_completion(reply, wanted, api).logprob == mean
+    assert read_completion(reply, ask("hi"), api).logprob is None
