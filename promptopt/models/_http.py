@@ -11,6 +11,8 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import httpx2
@@ -21,6 +23,8 @@ from ..errors import AuthError, ModelError, did_you_mean
 from ..redact import redact
 from ._retry import Trouble, malformed
 
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept: longer, and servers have closed it at their end."""
 _MAY_BE_BILLED = {408, 502, 504}  # said by a gateway that gave up waiting while the model may go on
 _CONGESTED = {429, 503, 529}
 _UNKNOWN = re.compile("no such|unknown|not found|not exist|pinned", re.IGNORECASE)
@@ -46,19 +50,15 @@ class Http:
             api_key=key,
             base_url=url,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=not direct,
-                timeout=httpx2.Timeout(None, connect=connect),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-            ),
+            http_client=_transport(connect, direct),
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._sdk.close()
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request and return the JSON object that is answered."""
+    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Send one request; return the JSON object that is answered, and the headers."""
         try:
             response = await self._sdk.post(path, body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
@@ -78,7 +78,7 @@ class Http:
             kind = response.headers.get("content-type", "no content type")
             raise malformed(f"the reply is not JSON ({kind}): {brief(response.text, 80)}")
         self._worked = True
-        return data
+        return data, response.headers
 
     async def models(self) -> list[str]:
         """Return the models that the endpoint lists; none if it does not say."""
@@ -144,13 +144,36 @@ def brief(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def _transport(connect: float, direct: bool) -> httpx2.AsyncClient:
+    """Return a client without a limit of its own: aiohttp's where it is installed, for half the CPU a call."""
+    timeout = httpx2.Timeout(None, connect=connect)
+    if find_spec("aiohttp") is not None:  # its 0 is httpx2's None
+        unlimited = httpx2.Limits(max_connections=0, keepalive_expiry=KEEP_ALIVE)
+        return openai.DefaultAioHttpClient(trust_env=not direct, timeout=timeout, limits=unlimited)
+    limits = httpx2.Limits(
+        max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE
+    )
+    return openai.DefaultAsyncHttpxClient(trust_env=not direct, timeout=timeout, limits=limits)
+
+
+@cache
+def _never_sent() -> tuple[type[BaseException], ...]:
+    """Return the errors of connections that did not come about."""
+    if find_spec("aiohttp") is None:
+        return httpx2.ConnectError, httpx2.ConnectTimeout
+    import aiohttp
+
+    # The SDK's transport calls every lost connection a ConnectTimeout; only aiohttp's own error tells.
+    return aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError
+
+
 def _connection(error: openai.APIConnectionError) -> Trouble:
-    cause = error.__cause__
-    root: BaseException = error  # the SDK says "Connection error.", the one who knows stands deepest
-    while (deeper := root.__cause__ or root.__context__) is not None:
-        root = deeper
-    message = brief(f"{type(root).__name__}: {root}")
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
+    chain: list[BaseException] = [error]
+    while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(deeper)
+    # The SDK says "Connection error.", the one who knows stands deepest.
+    message = brief(f"{type(chain[-1]).__name__}: {chain[-1]}")
+    if any(isinstance(link, _never_sent()) for link in chain):
         return Trouble("server", f"cannot connect: {message}", again="later", reached=False, unreachable=True)
     # Broken off after sending: the model may have answered, and been paid for it.
     return Trouble("server", f"connection lost: {message}", again="later", lost=True, reached=False)
