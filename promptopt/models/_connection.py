@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..contracts.model import Admit, Completion, Failure, GenerateRequest, Likelihood, LikelihoodRequest
 from ..errors import ModelError
+from ..records import digest
 from . import _endpoint
 from ._endpoint import Ask
+from ._filed import Line, by_batch
+from ._filing import MOST_LINES, Filing, Http
 from ._likelihood import CURE, Echo, read_likelihood
 from ._loop import LoopStopped
 from ._quota import Cost
@@ -21,22 +24,11 @@ from ._units import MOST_SAMPLES, in_order, units
 from ._wire import Dialect, read_completions
 
 A = TypeVar("A")
+R = TypeVar("R", GenerateRequest, LikelihoodRequest)
 T = TypeVar("T", Completion, Likelihood)
 
 BYTES_A_TOKEN = 4
 """Of English text, on average: what a server that counts tokens a minute beforehand reckons with, too."""
-
-
-class Http(Protocol):
-    """An HTTP client; see `_http.Http`, which is imported only when one is made."""
-
-    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Send one request; return the JSON object that is answered, and the headers."""
-        ...
-
-    async def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +65,34 @@ class Connection:
     """From the first call of a model until it is closed; safe to use from several threads."""
 
     def __init__(
-        self, url: str, http: Http, dialect: Dialect, patience: Patience, traffic: Traffic, together: bool
+        self,
+        url: str,
+        http: Http,
+        dialect: Dialect,
+        patience: Patience,
+        traffic: Traffic,
+        *,
+        together: bool,
+        batch_poll: float | None = None,
     ) -> None:
-        """Join the endpoint; `together` lets samples of one request share a call where the endpoint can."""
+        """Join the endpoint.
+
+        Args:
+            url: of the endpoint.
+            http: a client of it.
+            dialect: what to send there.
+            patience: how long and how often.
+            traffic: how fast.
+            together: whether samples of one request may share a call, if the endpoint can do that.
+            batch_poll: seconds between two looks at a batch; None sends single requests.
+        """
         self._endpoint = _endpoint.join(url)
         self._http, self._dialect, self._patience, self._traffic = http, dialect, patience, traffic
         self._echo = Echo()
         self._samples = Samples(None if together else False)
         self._limited = False
+        self._batch_poll = batch_poll
+        self._taken: set[str] = set()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._closed = False
 
@@ -88,6 +100,8 @@ class Connection:
         self, requests: Sequence[GenerateRequest], admit: Admit
     ) -> Iterator[tuple[int, Completion | Failure]]:
         """Yield the completion of each request as it finishes."""
+        if self._batch_poll is not None:
+            return self._filed(self._batch_poll, requests, admit, self._cannot_complete, self._line)
         most = 1 if self._samples.able is False else min(MOST_SAMPLES, self._traffic.concurrency)
 
         async def answer(unit: Sequence[int]) -> Mapping[int, Completion | Failure]:
@@ -102,6 +116,8 @@ class Connection:
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
         """Yield the log-probability of each continuation as it finishes."""
         requests = [spaced(request) for request in requests]
+        if self._batch_poll is not None:
+            return self._filed(self._batch_poll, requests, admit, self._cannot_score, self._echo_line)
 
         async def answer(unit: Sequence[int]) -> Mapping[int, Likelihood | Failure]:
             request = requests[unit[0]]
@@ -130,15 +146,58 @@ class Connection:
         await self._http.close()
 
     def _batch(
-        self, parts: Sequence[Sequence[int]], answer: Callable[[Sequence[int]], Awaitable[Mapping[int, A]]]
+        self,
+        parts: Sequence[Sequence[int]],
+        answer: Callable[[Sequence[int]], Awaitable[Mapping[int, A]]],
+        window: int | None = None,
     ) -> Iterator[tuple[int, A]]:
         async def while_open(unit: Sequence[int]) -> Mapping[int, A]:
             return await self._while_open(answer(unit))
 
         try:
-            yield from stream(self._endpoint.loop, parts, self._traffic.concurrency, while_open)
+            yield from stream(self._endpoint.loop, parts, window or self._traffic.concurrency, while_open)
         except (asyncio.CancelledError, LoopStopped):
             raise self._was_closed() from None
+
+    def _filed(
+        self,
+        poll: float,
+        requests: Sequence[R],
+        admit: Admit,
+        cannot: Callable[[R], Failure | None],
+        line: Callable[[R], Line[T]],
+    ) -> Iterator[tuple[int, T | Failure]]:
+        """Answer requests by batches; once the caller has all answers, the batches are forgotten."""
+        dialect, patience = self._dialect, self._patience
+        tag = digest([dialect.model, dialect.path])
+        filing = Filing(
+            self._http, patience.where, dialect.path, tag, poll, patience.max_attempts, self._taken
+        )
+
+        async def answer(unit: Sequence[int]) -> Mapping[int, T | Failure]:
+            failed: dict[int, T | Failure] = {i: f for i in unit if (f := cannot(requests[i])) is not None}
+            able = [i for i in unit if i not in failed]
+            found = by_batch(filing, able, lambda i: line(requests[i]), admit, patience.max_attempts)
+            return failed | await found
+
+        order = in_order(requests)
+        parts = [order[at : at + MOST_LINES] for at in range(0, len(order), MOST_LINES)]
+        yield from self._batch(parts, answer, window=max(1, min(len(order), MOST_LINES)))
+        self._endpoint.loop.finish(filing.forget())
+
+    def _line(self, request: GenerateRequest) -> Line[Completion]:
+        def read(data: Mapping[str, Any]) -> Completion:
+            return read_completions(data, request, self._dialect.api, 1)[0]
+
+        return Line(self._dialect.body(request), read, request.sample)
+
+    def _echo_line(self, request: LikelihoodRequest) -> Line[Likelihood]:
+        sent = self._echo.max_tokens
+        return Line(
+            self._echo.body(request, self._dialect),
+            lambda data: read_likelihood(data, request, sent),
+            refused=lambda trouble: self._echo.refused(trouble, sent),
+        )
 
     async def _while_open(self, work: Awaitable[A]) -> A:
         task = asyncio.ensure_future(work)

@@ -121,7 +121,9 @@ class Quota:
         """Learn from the headers of a response."""
         now = asyncio.get_running_loop().time()
         for name in ("requests", "tokens"):
-            limit, remaining = (_number(headers.get(f"x-ratelimit-{k}-{name}")) for k in ("limit", "remaining"))
+            limit, remaining = (
+                _number(headers.get(f"x-ratelimit-{k}-{name}")) for k in ("limit", "remaining")
+            )
             if not limit or remaining is None:
                 continue
             reset = _seconds(headers.get(f"x-ratelimit-reset-{name}"))
