@@ -5,14 +5,16 @@ limit doubles while that pays, and then grows by one a round; a refusal for cong
 once a round trip. A queue gives no such sign, it only answers later, so the growth of latency is weighed
 against the growth of the limit: by Little's law `requests under way = answers a second x latency`, and a
 limit that has grown by `g` while latency has grown by `r` brings `g / r` times the answers. Where that is
-too little, the limit goes back. Knows nothing of HTTP and of clocks: it is told the time.
+too little, the limit goes back. Back to where a refusal came it goes fast, and then waits before it tries
+to pass, as BIC does (Xu, Harfoush and Rhee 2004), so that few requests are refused. Knows nothing of HTTP
+and of clocks: it is told the time.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from statistics import median
+from statistics import fmean
 
 
 class Pace:
@@ -26,14 +28,14 @@ class Pace:
     """Where the doubling begins."""
     CUT = 0.85
     """What a refusal leaves of the requests under way."""
-    FIRST_CUT = 0.75
-    """The same for the refusal that ends the doubling, which has gone further too far."""
     TELLING = 1.5
     """Growth of the limit, after which its worth is weighed."""
-    WORTH = 0.3
+    WORTH = 0.25
     """Least share of the limit's growth that must be seen in answers a second."""
     INFLATED = 2.0
     """Growth of latency at the same limit that is taken for a refusal."""
+    TRIED = 128
+    """Answers since the last refusal, before the limit tries to pass the number at which that came."""
     BROKEN = 0.2
     """Share of failed requests in a round that is taken for a refusal."""
 
@@ -41,6 +43,8 @@ class Pace:
         """Begin at the start, with nothing known."""
         self.limit = float(self.START)
         self._doubling = True
+        self._refused_at = math.inf
+        self._since = 0
         self._cut_at = -math.inf
         self._known: dict[Hashable, float] = {}
         self._known_at = 0.0
@@ -56,14 +60,20 @@ class Pace:
             kind: what is known to decide how long an answer takes; latencies are compared within it.
         """
         used = active >= 0.8 * self.limit
-        if used and not self._doubling:
-            self.limit += 1 / self.limit
+        self._since += 1
+        gap = self._refused_at - self.limit
+        more = self.limit + max(1.0, gap / 4 if gap < math.inf else 0.0) / self.limit
+        if used and not self._doubling and (more < self._refused_at or self._since >= self.TRIED):
+            self.limit = more
         if entered < self._begun:
+            return
+        if self._jumped:  # the first to be sent since: from now on, requests meet what the jump made of it
+            self._begin(now)
             return
         self._used += used
         self._seen.setdefault(kind, []).append(now - entered)
         self._count += 1
-        if self._count >= max(self.START, self._round):
+        if self._count >= max(self.START, self._round / 2):
             self._judge(now)
 
     def broke(self, entered: float, now: float, active: int) -> None:
@@ -77,25 +87,29 @@ class Pace:
         """Cut the limit, unless it was already cut after the request that `entered` then was sent."""
         if entered < self._cut_at:
             return
-        share = self.FIRST_CUT if self._doubling else self.CUT
-        self.limit = max(1.0, min(self.limit, active) * share)
+        reached = min(self.limit, active)
+        left = min(reached, self._known_at or reached / 2) if self._doubling else self.CUT * reached
+        self.limit = max(1.0, left)
+        self._refused_at, self._since = float(active), 0
         self._doubling = False
         self._cut_at = now
-        self._begin(now)
+        self._begin(now, jumped=True)
 
-    def _begin(self, now: float) -> None:
-        """Begin a round: as many answers as the limit, all to requests sent from now on."""
-        self._begun, self._round = now, self.limit
+    def _begin(self, now: float, *, jumped: bool = False) -> None:
+        """Begin a round of answers to requests sent from now on; after a jump, from a little later on."""
+        self._begun, self._round, self._jumped = now, self.limit, jumped
         self._seen: dict[Hashable, list[float]] = {}
         self._count = self._used = self._broken = 0
 
     def _judge(self, now: float) -> None:
         """End a round: is what the limit has grown by worth it?"""
-        seen = {kind: median(latencies) for kind, latencies in self._seen.items()}
-        slower = median([seen[kind] / self._known[kind] for kind in seen if kind in self._known] or [0.0])
+        seen = {kind: fmean(latencies) for kind, latencies in self._seen.items()}
+        both = [(sum(its), len(its) * self._known[k]) for k, its in self._seen.items() if k in self._known]
+        slower = sum(new for new, _ in both) / sum(old for _, old in both) if both else 0.0
         grown = self._round / self._known_at if self._known_at else math.inf
         if self._used < self._count / 2:  # too little was asked for to tell
-            return self._begin(now)
+            self._begin(now)
+            return
         if not slower or (grown <= 1 and slower < 1):
             self._keep(seen, slower)
         elif grown >= self.TELLING:
@@ -108,8 +122,7 @@ class Pace:
             self.limit, self._doubling = max(1.0, self.limit * self.CUT), False
         if self._doubling:
             self.limit *= 2
-        self._begin(now)
-        return None
+        self._begin(now, jumped=not 0.8 < self.limit / self._round < 1.25)
 
     def _keep(self, seen: dict[Hashable, float], slower: float) -> None:
         """Remember this round as the one to compare with; kinds it did not hold have changed alike."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 from ..contracts.model import GenerateRequest, LikelihoodRequest
 
@@ -11,23 +12,42 @@ MOST_SAMPLES = 16
 
 
 def in_order(requests: Sequence[GenerateRequest] | Sequence[LikelihoodRequest]) -> list[int]:
-    """Return the positions so that requests which begin alike stand side by side.
+    """Return the positions so that requests which begin with the same lines stand side by side.
 
-    Sorted texts are a depth-first walk through the tree of their prefixes, which keeps a prefix in the
-    server's cache until nobody needs it any more (Zheng et al. 2024, "SGLang", section 3).
+    This is a depth-first walk through the tree of their prefixes, which keeps a prefix in a server's cache
+    until nobody needs it any more (Zheng et al. 2024, "SGLang: Efficient Execution of Structured Language
+    Model Programs", section 3). Whatever begins otherwise keeps its order.
     """
-    return sorted(range(len(requests)), key=lambda i: (requests[i].messages, i))
+    tree: dict[str, Any] = {}
+    paths: list[list[int]] = []
+    for request in requests:
+        node, path = tree, []
+        for message in request.messages:
+            for line in (message.role, *message.content.split("\n")):
+                place, node = node.setdefault(line, (len(node), {}))
+                path.append(place)
+        paths.append(path)
+    return sorted(range(len(requests)), key=paths.__getitem__)
 
 
 def units(requests: Sequence[GenerateRequest], most: int) -> list[list[int]]:
-    """Return the positions in order, the samples of a request together, at most `most` in a unit."""
-    found: dict[Hashable, list[list[int]]] = {}
+    """Return the positions in order, the samples of a request together, at most `most` in a unit.
+
+    A greedy reply has no samples; some servers refuse to give several.
+    """
+    found: dict[Hashable, list[int]] = {}
     made: list[list[int]] = []
     for i in in_order(requests):
         request = requests[i]
-        of_same = found.setdefault((request.messages, request.decoding, request.suffix), [])
-        if not of_same or len(of_same[-1]) >= most:
-            of_same.append([])
-            made.append(of_same[-1])
-        of_same[-1].append(i)
+        key = (request.messages, request.decoding, request.suffix)
+        unit = found.get(key)
+        if (
+            unit is None
+            or len(unit) >= most
+            or request.decoding.temperature == 0
+            or request.sample in {requests[member].sample for member in unit}
+        ):
+            unit = found[key] = []
+            made.append(unit)
+        unit.append(i)
     return made
