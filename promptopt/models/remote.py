@@ -143,7 +143,8 @@ class RemoteModel:
     @property
     def capabilities(self) -> Capabilities:
         """A completions endpoint may give log-probabilities and insert; only a real request can tell."""
-        return Capabilities(likelihood=self.api == "completions", insert=self.api == "completions")
+        able = self.api == "completions"
+        return Capabilities(likelihood=able, insert=able, concurrency=self.concurrency)
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
