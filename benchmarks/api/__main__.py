@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from .clients import CLIENTS, Timed, adaptive, missing, ours, sdk
+from .clients import CLIENTS, Client, Timed, adaptive, missing, ours, sdk
 from .server import Profile, running, stats
 
 PROFILES = {
@@ -63,7 +63,7 @@ def _cpu(seconds: float, names: list[str]) -> int:
             for name in names:
                 found[name].append(_measure(name, url, 400, n, max(seconds, 3 * n / 400)))
     for name, timed in found.items():
-        cells = [_cell(t, lambda t: f"{t.cpu_ms:.2f} ({t.rate:.0f}/s)") for t in timed]
+        cells = [f"{t.cpu_ms:.2f} ({t.rate:.0f}/s)" if t else "not installed" for t in timed]
         print(f"{name:<24}" + "".join(f"{cell:>16}" for cell in cells))
     return 0
 
@@ -74,39 +74,32 @@ def _pace(seconds: float, names: list[str]) -> int:
         count = round(3 * seconds * profile.slots / profile.latency)
         print(f"\n{title}: {count} requests; answers a second, refused")
         with running(profile) as url:
-            fixed: dict[int, float] = {}
-            for n in SWEEP:
-                timed, refused = _refused(url, lambda n=n: ours(url, count, n))
-                fixed[n] = timed.rate if timed.answers >= 0.99 * count else 0.0
-                print(f"  fixed {n:<4}{timed.rate:>10.0f}{refused:>8}{_lost(timed, count)}", flush=True)
-            timed, refused = _refused(url, lambda: sdk(url, count, 128))
-            print(f"  openai SDK, 128{timed.rate:>5.0f}{refused:>8}{_lost(timed, count)}")
-            timed, refused = _refused(url, lambda: adaptive(url, count, 256))
-            best = max(fixed.values())
-            print(
-                f"  adaptive  {timed.rate:>10.0f}{refused:>8}{_lost(timed, count)}   "
-                f"{timed.rate / best:.2f} of the best fixed, {refused / count:.1%} refused"
-            )
-            failed |= timed.rate < 0.85 * best or refused > 0.02 * count
+            fixed = {n: _asked(f"fixed {n}", ours, url, count, n)[0] for n in SWEEP}
+            if "openai SDK" in names:
+                _asked("openai SDK, 128", sdk, url, count, 128)
+            found, refused = _asked("adaptive", adaptive, url, count, 256)
+        best = max(timed.rate for timed in fixed.values() if timed.answers >= 0.99 * count)
+        print(f"  adaptive is {found.rate / best:.2f} of the best fixed, {refused / count:.1%} refused")
+        failed |= found.rate < 0.85 * best or refused > 0.02 * count
     return int(failed)
+
+
+def _asked(what: str, client: Client, url: str, count: int, concurrency: int) -> tuple[Timed, int]:
+    """Measure, print, and return what it took and how many requests were refused."""
+    stats(url)
+    timed = client(url, count, concurrency)
+    refused = stats(url)["refused"]
+    lost = f"  ({count - timed.answers} without an answer)" if timed.answers < count else ""
+    print(f"  {what:<18}{timed.rate:>8.0f}{refused:>8}{lost}", flush=True)
+    return timed, refused
 
 
 def _measure(name: str, url: str, rate: float, concurrency: float, seconds: float) -> Timed | None:
     return None if missing(name) else CLIENTS[name](url, round(rate * seconds), round(concurrency))
 
 
-def _refused(url: str, work: object) -> tuple[Timed, int]:
-    stats(url)
-    timed: Timed = work()  # type: ignore[operator]
-    return timed, stats(url)["refused"]
-
-
-def _cell(timed: Timed | None, show: object) -> str:
-    return "not installed" if timed is None else str(show(timed))  # type: ignore[operator]
-
-
-def _lost(timed: Timed, count: int) -> str:
-    return f"  ({count - timed.answers} without an answer)" if timed.answers < count else ""
+def _cell(timed: Timed | None, text: str) -> str:
+    return "not installed" if timed is None else text
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clients that ask the same: ours, ours with a journal, the bare openai SDK, litellm where it is installed."""
+"""Clients that ask the same: ours, ours with a journal, the bare openai SDK, litellm if it is installed."""
 
 from __future__ import annotations
 

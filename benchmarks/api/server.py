@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 import urllib.request
@@ -19,6 +21,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+
+WORDS = (
+    "the",
+    "question",
+    "carefully",
+    "with",
+    "yes",
+    "or",
+    "no",
+    "think",
+    "about",
+    "numbers",
+    "and",
+    "say",
+    "only",
+    "one",
+    "short",
+    "word",
+)
+PIECES = re.compile(r" ?[A-Za-z]{1,7}|\d{1,3}| ?[^\w\s]|\s+")
 
 
 @dataclass(frozen=True)
@@ -78,18 +100,14 @@ class Bounded:
             connection.transport.abort()
         else:
             self.counts["answered"] += 1
-            message = {"role": "assistant", "content": "yes"}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            usage = {"prompt_tokens": 20, "completion_tokens": 1, "total_tokens": 21}
-            about = {"id": "x", "object": "chat.completion", "created": 0, "model": "m"}
-            connection.send(200, {**about, "choices": [choice], "usage": usage})
+            connection.send(200, answer(connection.body))
 
 
 class Connection(asyncio.Protocol):
     """One client's connection; requests come one after the other."""
 
     def __init__(self, server: Bounded) -> None:
-        self.server, self.buffer = server, b""
+        self.server, self.buffer, self.body = server, b"", b""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -105,7 +123,7 @@ class Connection(asyncio.Protocol):
                 length = int(line[15:])
         if len(rest) < length:
             return
-        self.buffer = rest[length:]
+        self.buffer, self.body = rest[length:], rest[:length]
         if head.startswith(b"GET /v1/stats"):
             self.send(200, self.server.counts)
             self.server.counts = dict.fromkeys(self.server.counts, 0)
@@ -121,6 +139,38 @@ class Connection(asyncio.Protocol):
         )
         if not self.transport.is_closing():
             self.transport.write(head.encode() + content)
+
+
+def answer(body: bytes) -> dict[str, Any]:
+    """Return a chat completion: yes or no by a hash of the messages, or with a temperature an instruction.
+
+    Tokens are counted as tokenizers of English do: pieces of words, numbers, signs.
+    """
+    asked = json.loads(body)
+    texts = [message["content"] for message in asked["messages"]]
+    bits = hashlib.sha256(repr((texts, asked.get("seed") if asked["temperature"] else 0)).encode()).digest()
+    said = "yes" if bits[0] % 2 else "no"
+    if asked["temperature"]:
+        said = " ".join(["Answer", *(WORDS[bit % len(WORDS)] for bit in bits[:12])])
+    message = {"role": "assistant", "content": said}
+    usage = {
+        "prompt_tokens": sum(tokens(text) + 4 for text in texts),
+        "completion_tokens": min(tokens(said), asked["max_tokens"]),
+    }
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
+
+
+def tokens(text: str) -> int:
+    """Return about how many tokens a text is."""
+    return len(PIECES.findall(text))
 
 
 async def serve(profile: Profile) -> None:
