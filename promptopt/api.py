@@ -18,6 +18,7 @@ from .contracts.selector import Selector
 from .data import Columns, Rows, Source
 from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
+from .forecast import Forecast, foresee
 from .job import Job
 from .pareto import Objective
 from .parts import open_parts
@@ -164,6 +165,19 @@ def run_job(
 def plan(job: Job) -> Plan:
     """Return what a job will do and can cost; nothing is bought."""
     return make_plan(from_job(job))
+
+
+def forecast(job: Job, *, latency: float | None = None) -> Forecast | str:
+    """Return what a job will probably take, or why that cannot be said; nothing is bought.
+
+    The run is played through with stand-ins for its models; models of this machine are tried for about two
+    seconds first.
+
+    Args:
+        job: from `config.load_job`.
+        latency: seconds that a model elsewhere takes to answer, if known.
+    """
+    return foresee(lambda: from_job(job), latency)
 
 
 def resume(

@@ -86,6 +86,8 @@ class LoopbackServer:
         logprobs: from a text to its tokens with log-probabilities; None: `echo` and `logprobs` are
             ignored, as many servers do.
         models: what GET /v1/models lists.
+        samples: whether `n` is honoured (a text for each of n seeds); otherwise it is ignored, as many
+            servers do.
         port: 0 is any free one.
         log: gets one line of JSON a request, flushed at once.
 
@@ -102,6 +104,7 @@ class LoopbackServer:
         *,
         logprobs: Logprobs | None = None,
         models: Sequence[str] = ("loopback",),
+        samples: bool = False,
         port: int = 0,
         log: TextIO | None = None,
     ) -> None:
@@ -110,6 +113,7 @@ class LoopbackServer:
         self.counts: Counter[str] = Counter()
         self.peak = self.active = self.broken = 0
         self._logprobs, self._models, self._port, self._log = logprobs, models, port, log
+        self._samples = samples
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
@@ -120,7 +124,7 @@ class LoopbackServer:
     @property
     def calls(self) -> int:
         """How many completions were asked for."""
-        return len(self.seen)
+        return sum(seen.body.get("n", 1) if self._samples else 1 for seen in self.seen)
 
     def __enter__(self) -> LoopbackServer:
         ready = threading.Event()
@@ -169,6 +173,10 @@ class LoopbackServer:
         content = await reader.readexactly(int(headers.get("content-length", 0)))
         path = path.removeprefix("/v1")
         self.counts[path] += 1
+        if (answer := self.elsewhere(method, path, headers, content)) is not None:
+            writer.write(answer)
+            await writer.drain()
+            return True
         if method == "GET":
             writer.write(_http(200, json.dumps(self._page(path)), {}))
             await writer.drain()
@@ -195,6 +203,10 @@ class LoopbackServer:
                 task.cancel()
             await asyncio.gather(gone, answer, return_exceptions=True)
 
+    def elsewhere(self, method: str, path: str, headers: dict[str, str], content: bytes) -> bytes | None:
+        """Answer what is no completion; None if this is one."""
+        return None
+
     def _page(self, path: str) -> dict[str, Any]:
         if path == "/models":
             return {"object": "list", "data": [{"id": name, "object": "model"} for name in self._models]}
@@ -203,9 +215,12 @@ class LoopbackServer:
     async def _answer(self, path: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         chat = path == "/chat/completions"
         messages = body["messages"] if chat else [{"role": "user", "content": body.get("prompt", "")}]
+        more: list[str] = []
         if chat or path == "/completions":
             said = self.reply(messages, body)
             reply = Reply(said) if isinstance(said, str) else said
+            if self._samples:
+                more = self._more(messages, body)
         else:
             reply = Reply("Not Found", status=404)
         if reply.until is not None:
@@ -216,7 +231,7 @@ class LoopbackServer:
             await asyncio.Event().wait()
         if reply.fault == "drop":
             return False
-        text = self._text(reply, body, messages, chat)
+        text = self._text(reply, body, messages, chat, more)
         if reply.fault == "cut":
             text = text[: len(text) // 2]
         kind = "text/html" if reply.fault == "html" else "application/json"
@@ -230,7 +245,15 @@ class LoopbackServer:
         await writer.drain()
         return True
 
-    def _text(self, reply: Reply, body: dict[str, Any], messages: Messages, chat: bool) -> str:
+    def _more(self, messages: Messages, body: dict[str, Any]) -> list[str]:
+        """Return the texts of the second and all further samples."""
+        seeds = (body.get("seed", 0) + i for i in range(1, body.get("n", 1)))
+        said = [self.reply(messages, {**body, "seed": seed}) for seed in seeds]
+        return [text if isinstance(text, str) else text.text for text in said]
+
+    def _text(
+        self, reply: Reply, body: dict[str, Any], messages: Messages, chat: bool, more: Sequence[str] = ()
+    ) -> str:
         if reply.body is not None:
             return reply.body
         if reply.fault == "html":
@@ -238,7 +261,8 @@ class LoopbackServer:
         if reply.status >= 400:
             return json.dumps({"error": {"message": reply.text, "code": reply.code, "type": "error"}})
         words = sum(len(message["content"].split()) for message in messages)
-        usage = reply.usage or {"prompt_tokens": words + 1, "completion_tokens": len(reply.text.split()) + 1}
+        made = sum(len(text.split()) + 1 for text in (reply.text, *more))
+        usage = reply.usage or {"prompt_tokens": words + 1, "completion_tokens": made}
         text = None if reply.fault == "null" else reply.text
         choice: dict[str, Any] = {"index": 0, "finish_reason": reply.finish}
         if chat:
@@ -259,7 +283,11 @@ class LoopbackServer:
         else:
             choice["text"] = text
         data: dict[str, Any] = {"id": "x", "object": "completion", "created": 0, "model": body.get("model")}
-        data["choices"] = [] if reply.fault == "no_choices" else [choice]
+        choices = [choice]
+        for index, said in enumerate(more, start=1):
+            content = {"message": {"role": "assistant", "content": said}} if chat else {"text": said}
+            choices.append({"index": index, "finish_reason": reply.finish, **content})
+        data["choices"] = [] if reply.fault == "no_choices" else choices[::-1]
         if reply.fault != "no_usage":
             data["usage"] = usage
         return json.dumps(data)

@@ -14,6 +14,7 @@ from ._options import Config, Overrides, Seed, job_of
 
 if TYPE_CHECKING:  # the help must not wait for these
     from ..events import Listener
+    from ..forecast import Forecast
     from ..job import Job
     from ..plan import Plan
     from ..records import Budget
@@ -25,8 +26,17 @@ WINS = {"reward": "the best reward wins", "cheap": "the cheapest within the nois
 def run(
     config: Config,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan and its ceilings; call no model.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the plan, its ceilings and what it will probably take; buy nothing."
+        ),
     ] = False,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            help="With --dry-run: seconds a remote model takes to answer.", min=0.0, show_default=False
+        ),
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option(help="Keep the run here; default: a new folder in runs/.", show_default=False),
@@ -52,7 +62,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:
     """Search, choose and prove a better prompt."""
-    from ..api import plan, run_job
+    from ..api import forecast, plan, run_job
     from ..runfolder import RunFolder
 
     job = job_of(config, overrides, seed, search)
@@ -60,6 +70,7 @@ def run(
     if not quiet or dry_run:
         print_plan(job, planned)
     if dry_run:
+        print_forecast(forecast(job, latency=latency))
         return
     place = RunFolder(folder) if folder is not None else RunFolder.create("runs", job.name)
     _watched(
@@ -146,6 +157,19 @@ def _caps(budget: Budget) -> str:
     caps += [usd_text(budget.usd)] if budget.usd is not None else []
     caps += [f"{budget.minutes:g} minutes"] if budget.minutes is not None else []
     return ", ".join(caps)
+
+
+def print_forecast(found: Forecast | str) -> None:
+    """Print what a job will probably take."""
+    from ..progress import amounts, clock_text
+
+    if isinstance(found, str):
+        print(f"{'expect':<9}not known: {found}")
+        return
+    taken = "" if found.seconds is None else f", {clock_text(found.seconds)}"
+    print(f"{'expect':<9}about {amounts(found.total)}{taken}")
+    for note in found.notes:
+        print(f"{'':<9}{note}")
 
 
 def print_study(study: Study, place: Path) -> None:

@@ -140,10 +140,16 @@ class Capabilities:
 
     The truth about an endpoint is found by a probe: a real request, which an unable model answers with
     a `Failure("unsupported")`.
+
+    Attributes:
+        likelihood: give log-probabilities.
+        insert: complete before a suffix.
+        concurrency: answer so many requests side by side, each as fast as alone; None is not known.
     """
 
     likelihood: bool = False
     insert: bool = False
+    concurrency: int | None = None
 
 
 def always(_: int) -> bool:

@@ -3,44 +3,96 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from ..contracts.model import Admit, Completion, Failure, GenerateRequest, Likelihood, LikelihoodRequest
 from ..errors import ModelError
+from ..records import digest
 from . import _endpoint
+from ._endpoint import Ask
+from ._filed import Line, by_batch
+from ._filing import MOST_LINES, Filing, Http
 from ._likelihood import CURE, Echo, read_likelihood
 from ._loop import LoopStopped
-from ._retry import Patience, Trouble, persist
+from ._quota import Cost
+from ._retry import Apart, Patience, Trouble, persist
 from ._stream import stream
-from ._text import spaced
-from ._wire import Dialect, read_completion
+from ._text import joined, spaced
+from ._units import MOST_SAMPLES, in_order, units
+from ._wire import Dialect, read_completions
 
 A = TypeVar("A")
 R = TypeVar("R", GenerateRequest, LikelihoodRequest)
 T = TypeVar("T", Completion, Likelihood)
 
+BYTES_A_TOKEN = 4
+"""Of English text, on average: what a server that counts tokens a minute beforehand reckons with, too."""
 
-class Http(Protocol):
-    """An HTTP client; see `_http.Http`, which is imported only when one is made."""
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request and return the JSON object that is answered."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """How fast the endpoint is asked.
 
-    async def close(self) -> None:
-        """Close all connections."""
-        ...
+    Attributes:
+        concurrency: most requests under way at the endpoint.
+        adaptive: whether to find out how many of them it takes.
+        requests_per_minute: most calls a minute of this model; None is what the endpoint says.
+        tokens_per_minute: the same for tokens.
+    """
+
+    concurrency: int
+    adaptive: bool = True
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+class Samples:
+    """Whether the endpoint gives several samples in one call, which only a call can tell.
+
+    Attributes:
+        able: None until it is known.
+    """
+
+    def __init__(self, able: bool | None) -> None:
+        """Begin with what is known."""
+        self.able = able
+        self.trying = asyncio.Lock()
 
 
 class Connection:
     """From the first call of a model until it is closed; safe to use from several threads."""
 
-    def __init__(self, url: str, http: Http, dialect: Dialect, patience: Patience) -> None:
-        """Join the endpoint."""
+    def __init__(
+        self,
+        url: str,
+        http: Http,
+        dialect: Dialect,
+        patience: Patience,
+        traffic: Traffic,
+        *,
+        together: bool,
+        batch_poll: float | None = None,
+    ) -> None:
+        """Join the endpoint.
+
+        Args:
+            url: of the endpoint.
+            http: a client of it.
+            dialect: what to send there.
+            patience: how long and how often.
+            traffic: how fast.
+            together: whether samples of one request may share a call, if the endpoint can do that.
+            batch_poll: seconds between two looks at a batch; None sends single requests.
+        """
         self._endpoint = _endpoint.join(url)
-        self._http, self._dialect, self._patience = http, dialect, patience
+        self._http, self._dialect, self._patience, self._traffic = http, dialect, patience, traffic
         self._echo = Echo()
+        self._samples = Samples(None if together else False)
+        self._limited = False
+        self._batch_poll = batch_poll
+        self._taken: set[str] = set()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._closed = False
 
@@ -48,13 +100,38 @@ class Connection:
         self, requests: Sequence[GenerateRequest], admit: Admit
     ) -> Iterator[tuple[int, Completion | Failure]]:
         """Yield the completion of each request as it finishes."""
-        return self._batch(requests, admit, self._complete, self._cannot_complete)
+        if self._batch_poll is not None:
+            return self._filed(self._batch_poll, requests, admit, self._cannot_complete, self._line)
+        most = 1 if self._samples.able is False else min(MOST_SAMPLES, self._traffic.concurrency)
+
+        async def answer(unit: Sequence[int]) -> Mapping[int, Completion | Failure]:
+            if (failure := self._cannot_complete(requests[unit[0]])) is not None:
+                return dict.fromkeys(unit, failure)
+            return await self._complete_all(unit, requests, admit)
+
+        return self._batch(units(requests, most), answer)
 
     def loglikelihood(
         self, requests: Sequence[LikelihoodRequest], admit: Admit
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
         """Yield the log-probability of each continuation as it finishes."""
-        return self._batch([spaced(request) for request in requests], admit, self._score, self._cannot_score)
+        requests = [spaced(request) for request in requests]
+        if self._batch_poll is not None:
+            return self._filed(self._batch_poll, requests, admit, self._cannot_score, self._echo_line)
+
+        async def answer(unit: Sequence[int]) -> Mapping[int, Likelihood | Failure]:
+            request = requests[unit[0]]
+            if (failure := self._cannot_score(request)) is not None:
+                return dict.fromkeys(unit, failure)
+            ask = self._ask("likelihood", len(joined(request.messages)) + len(request.continuation), 1)
+            gate = self._endpoint.gate
+
+            async def attempt(positions: Sequence[int]) -> dict[int, Likelihood]:
+                return {positions[0]: await self._score(request, ask)}
+
+            return await persist(gate, self._patience, ask, unit, admit, attempt)
+
+        return self._batch([[i] for i in in_order(requests)], answer)
 
     def close(self) -> None:
         """Cancel what is under way, close the client and leave the endpoint."""
@@ -70,29 +147,62 @@ class Connection:
 
     def _batch(
         self,
-        requests: Sequence[R],
-        admit: Admit,
-        attempt: Callable[[R], Awaitable[T]],
-        cannot: Callable[[R], Failure | None],
-    ) -> Iterator[tuple[int, T | Failure]]:
-        async def answer(i: int) -> T | Failure:
-            request = requests[i]
-            if (failure := cannot(request)) is not None:
-                return failure
-            return await self._while_open(
-                persist(self._endpoint.gate, self._patience, lambda: admit(i), lambda: attempt(request))
-            )
+        parts: Sequence[Sequence[int]],
+        answer: Callable[[Sequence[int]], Awaitable[Mapping[int, A]]],
+        window: int | None = None,
+    ) -> Iterator[tuple[int, A]]:
+        async def while_open(unit: Sequence[int]) -> Mapping[int, A]:
+            return await self._while_open(answer(unit))
 
         try:
-            yield from stream(self._endpoint.loop, len(requests), self._patience.concurrency, answer)
+            yield from stream(self._endpoint.loop, parts, window or self._traffic.concurrency, while_open)
         except (asyncio.CancelledError, LoopStopped):
             raise self._was_closed() from None
 
-    async def _while_open(self, work: Coroutine[Any, Any, A]) -> A:
-        if self._closed:
-            work.close()
-            raise self._was_closed()
+    def _filed(
+        self,
+        poll: float,
+        requests: Sequence[R],
+        admit: Admit,
+        cannot: Callable[[R], Failure | None],
+        line: Callable[[R], Line[T]],
+    ) -> Iterator[tuple[int, T | Failure]]:
+        """Answer requests by batches; once the caller has all answers, the batches are forgotten."""
+        dialect, patience = self._dialect, self._patience
+        tag = digest([dialect.model, dialect.path])
+        filing = Filing(
+            self._http, patience.where, dialect.path, tag, poll, patience.max_attempts, self._taken
+        )
+
+        async def answer(unit: Sequence[int]) -> Mapping[int, T | Failure]:
+            failed: dict[int, T | Failure] = {i: f for i in unit if (f := cannot(requests[i])) is not None}
+            able = [i for i in unit if i not in failed]
+            found = by_batch(filing, able, lambda i: line(requests[i]), admit, patience.max_attempts)
+            return failed | await found
+
+        order = in_order(requests)
+        parts = [order[at : at + MOST_LINES] for at in range(0, len(order), MOST_LINES)]
+        yield from self._batch(parts, answer, window=max(1, min(len(order), MOST_LINES)))
+        self._endpoint.loop.finish(filing.forget())
+
+    def _line(self, request: GenerateRequest) -> Line[Completion]:
+        def read(data: Mapping[str, Any]) -> Completion:
+            return read_completions(data, request, self._dialect.api, 1)[0]
+
+        return Line(self._dialect.body(request), read, request.sample)
+
+    def _echo_line(self, request: LikelihoodRequest) -> Line[Likelihood]:
+        sent = self._echo.max_tokens
+        return Line(
+            self._echo.body(request, self._dialect),
+            lambda data: read_likelihood(data, request, sent),
+            refused=lambda trouble: self._echo.refused(trouble, sent),
+        )
+
+    async def _while_open(self, work: Awaitable[A]) -> A:
         task = asyncio.ensure_future(work)
+        if self._closed:
+            task.cancel()
         self._tasks.add(task)
         try:
             return await task
@@ -106,24 +216,114 @@ class Connection:
     def _was_closed(self) -> ModelError:
         return ModelError(self._patience.where, "the model was closed while it was being asked")
 
-    async def _complete(self, request: GenerateRequest) -> Completion:
+    def _ask(self, what: str, characters: int, limit: int, n: int = 1) -> Ask:
+        traffic, model = self._traffic, self._dialect.model
+        if not self._limited:
+            self._limited = True
+            quota = self._endpoint.gate.quota(model)
+            quota.limit(traffic.requests_per_minute, traffic.tokens_per_minute)
+        cost = Cost(1, characters // BYTES_A_TOKEN + n * limit)
+        return Ask(traffic.concurrency, (model, what, limit, n), traffic.adaptive, cost)
+
+    async def _complete_all(
+        self, unit: Sequence[int], requests: Sequence[GenerateRequest], admit: Admit
+    ) -> dict[int, Completion | Failure]:
+        """Complete samples of one request, in one call where the endpoint can."""
+        if len(unit) == 1:
+            return await self._complete(unit, requests, admit)
+        if self._samples.able is None:
+            async with self._samples.trying:
+                if self._samples.able is None:
+                    first = await self._complete(unit[:2], requests, admit)
+                    return first | await self._rest(unit[2:], requests, admit)
+        if self._samples.able:
+            return await self._complete(unit, requests, admit)
+        return await self._one_by_one(unit, requests, admit)
+
+    async def _rest(
+        self, unit: Sequence[int], requests: Sequence[GenerateRequest], admit: Admit
+    ) -> dict[int, Completion | Failure]:
+        if not unit:
+            return {}
+        if self._samples.able:
+            return await self._complete(unit, requests, admit)
+        return await self._one_by_one(unit, requests, admit)
+
+    async def _one_by_one(
+        self, unit: Sequence[int], requests: Sequence[GenerateRequest], admit: Admit, lost: int = 0
+    ) -> dict[int, Completion | Failure]:
+        found: dict[int, Completion | Failure] = {}
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._complete([i], requests, admit, lost)) for i in unit]
+        for task in tasks:
+            found |= task.result()
+        return found
+
+    async def _complete(
+        self, unit: Sequence[int], requests: Sequence[GenerateRequest], admit: Admit, lost: int = 0
+    ) -> dict[int, Completion | Failure]:
+        """Complete samples of one request in one call, or apart if that turns out to be impossible."""
+        request = requests[unit[0]]
+        size = len(joined(request.messages)) + len(request.suffix or "")
+        ask = self._ask("generate", size, request.decoding.max_tokens, len(unit))
+
+        async def attempt(positions: Sequence[int]) -> dict[int, Completion]:
+            answers = await self._answers(requests[positions[0]], len(positions), ask)
+            given = dict(zip(positions, answers, strict=False))
+            if len(given) < len(positions):
+                self._samples.able = False
+                raise Apart(given)
+            if len(positions) > 1:
+                self._samples.able = True
+            return given
+
         try:
-            data = await self._http.post(self._dialect.path, self._dialect.body(request))
+            return await persist(self._endpoint.gate, self._patience, ask, unit, admit, attempt, lost)
+        except Apart as apart:
+            unspent = apart.unspent
+
+            def admit_rest(i: int) -> bool:
+                if i in unspent:
+                    unspent.discard(i)
+                    return True
+                return admit(i)
+
+            rest = [i for i in unit if i not in apart.outcomes]
+            return apart.outcomes | await self._one_by_one(rest, requests, admit_rest, apart.lost)
+
+    async def _answers(self, request: GenerateRequest, n: int, ask: Ask) -> list[Completion]:
+        """Make one call for `n` completions; there may come fewer."""
+        try:
+            data = await self._post(self._dialect.body(request, n), ask)
         except Trouble as trouble:
+            if n > 1 and not self._samples.able and trouble.reason in ("rejected", "unsupported"):
+                self._samples.able = False
+                raise Apart({}) from None
             if request.suffix is not None and trouble.reason == "rejected":
                 raise Trouble("unsupported", f"the endpoint refuses to insert: {trouble.message}") from None
             raise
-        return read_completion(data, request, self._dialect.api)
+        answers = read_completions(data, request, self._dialect.api, n)
+        self._settle(ask, sum(answer.usage.tokens for answer in answers))
+        return answers
 
-    async def _score(self, request: LikelihoodRequest) -> Likelihood:
+    async def _score(self, request: LikelihoodRequest, ask: Ask) -> Likelihood:
         sent = self._echo.max_tokens
         try:
-            data = await self._http.post(self._dialect.path, self._echo.body(request, self._dialect))
+            data = await self._post(self._echo.body(request, self._dialect), ask)
         except Trouble as trouble:
             raise self._echo.refused(trouble, sent) from None
         likelihood = read_likelihood(data, request, sent)
         self._echo.proven = True
+        self._settle(ask, likelihood.usage.tokens)
         return likelihood
+
+    async def _post(self, body: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
+        data, headers = await self._http.post(self._dialect.path, body)
+        self._endpoint.gate.quota(ask.kind[0]).read(headers)
+        return data
+
+    def _settle(self, ask: Ask, tokens: int) -> None:
+        self._endpoint.gate.quota(ask.kind[0]).settle(ask.cost, tokens)
 
     def _cannot_complete(self, request: GenerateRequest) -> Failure | None:
         if request.suffix is not None and self._dialect.api == "chat":

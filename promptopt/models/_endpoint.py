@@ -1,9 +1,7 @@
-"""What all models at one endpoint share: the event loop, and the pace the endpoint can take.
+"""What all models at one endpoint share: the event loop, the pace it can take, the waits it asks for.
 
-The pace is additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP: each sign of
-congestion halves the number of requests under way, at most once per round trip; each answer lets it
-grow by 1/limit. A `Retry-After` makes the whole endpoint wait. After many connections in a row have
-failed, one request at a time tries whether the endpoint is back.
+A `Retry-After` makes the whole endpoint wait. After many connections in a row have failed, one request at
+a time tries whether the endpoint is back.
 """
 
 from __future__ import annotations
@@ -12,8 +10,29 @@ import asyncio
 import math
 import threading
 from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from ._loop import LoopThread
+from ._pace import Pace
+from ._quota import Cost, Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request is to the gate.
+
+    Attributes:
+        cap: most requests that may be under way at the endpoint.
+        kind: requests of one kind are answered about equally fast; its first part is the model.
+        adaptive: whether the endpoint's pace holds it back, too.
+        cost: what it takes of the model's quota.
+    """
+
+    cap: int
+    kind: tuple[Hashable, ...] = ("",)
+    adaptive: bool = True
+    cost: Cost = Cost()
 
 
 class Gate:
@@ -22,28 +41,33 @@ class Gate:
     Attributes:
         answered: whether the endpoint has ever answered anything.
         unreachable: connections that failed since its last answer.
+        pace: how many requests it takes at once.
     """
 
     OPEN = 20
     """Failed connections in a row after which the circuit is open."""
 
     def __init__(self) -> None:
-        """Begin with no limit but the models' own."""
+        """Begin with nothing known."""
         self.answered = False
         self.unreachable = 0
-        self._limit = math.inf
+        self.pace = Pace()
+        self._quotas: dict[Hashable, Quota] = {}
         self._active = 0
-        self._cut_at = -math.inf
         self._resume_at = -math.inf
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], Ask]] = deque()
 
     @property
     def open(self) -> bool:
         """Whether the endpoint seems to be gone."""
         return self.unreachable >= self.OPEN
 
-    async def enter(self, cap: int, deadline: float = math.inf) -> float:
-        """Wait, in turn, until fewer than `cap` requests are under way; return the time on the loop's clock.
+    def quota(self, model: Hashable) -> Quota:
+        """Return what the model may be asked for."""
+        return self._quotas.setdefault(model, Quota())
+
+    async def enter(self, ask: Ask, deadline: float = math.inf) -> float:
+        """Wait, in turn, until there is room; return the time on the loop's clock.
 
         Raises:
             TimeoutError: this cannot be before the deadline.
@@ -51,8 +75,9 @@ class Gate:
         loop = asyncio.get_running_loop()
         if max(self._resume_at, loop.time()) >= deadline:
             raise TimeoutError
+        await self.quota(ask.kind[0]).take(ask.cost, deadline)
         turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((turn, cap))
+        self._waiting.append((turn, ask))
         self._wake()
         try:
             async with asyncio.timeout_at(deadline if deadline < math.inf else None):
@@ -71,10 +96,10 @@ class Gate:
         self._active -= 1
         self._wake()
 
-    def succeeded(self) -> None:
+    def succeeded(self, entered: float, ask: Ask) -> None:
         """Take note of an answer."""
         self.reached()
-        self._limit += 1 / self._limit
+        self.pace.answered(entered, asyncio.get_running_loop().time(), self._active, ask.kind)
 
     def reached(self) -> None:
         """Take note that the endpoint answered, be it with an error."""
@@ -82,10 +107,12 @@ class Gate:
         self.unreachable = 0
 
     def congested(self, entered: float) -> None:
-        """Halve the pace, unless it was already halved after the request that `entered` then was sent."""
-        if entered >= self._cut_at:
-            self._limit = max(1.0, min(self._limit, self._active) / 2)
-            self._cut_at = asyncio.get_running_loop().time()
+        """Take note of a refusal, or a timeout, of a request sent at `entered`."""
+        self.pace.congested(entered, asyncio.get_running_loop().time(), self._active)
+
+    def broke(self, entered: float) -> None:
+        """Take note of another failure at the endpoint."""
+        self.pace.broke(entered, asyncio.get_running_loop().time(), self._active)
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long."""
@@ -97,13 +124,18 @@ class Gate:
         # A timer may fire one tick of the clock early; without the margin nobody would wake again.
         paused = asyncio.get_running_loop().time() + 0.001 < self._resume_at
         while self._waiting and not paused:
-            turn, cap = self._waiting[0]
-            if not turn.done() and self._active + 1 > (1 if self.open else min(cap, self._limit)):
+            turn, ask = self._waiting[0]
+            if not turn.done() and self._active + 1 > self._room(ask):
                 break
             self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 self._active += 1
+
+    def _room(self, ask: Ask) -> float:
+        if self.open:
+            return 1
+        return min(ask.cap, self.pace.limit) if ask.adaptive else ask.cap
 
 
 class Endpoint:

@@ -6,12 +6,16 @@ the whole endpoint in view, the SDK one request.
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import json
 import re
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import httpx2
 import openai
@@ -20,6 +24,10 @@ from ..contracts.model import FailureReason
 from ..errors import AuthError, ModelError, did_you_mean
 from ..redact import redact
 from ._retry import Trouble, malformed
+
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept: longer, and servers have closed it at their end."""
+R = TypeVar("R")
 
 _MAY_BE_BILLED = {408, 502, 504}  # said by a gateway that gave up waiting while the model may go on
 _CONGESTED = {429, 503, 529}
@@ -46,39 +54,58 @@ class Http:
             api_key=key,
             base_url=url,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                trust_env=not direct,
-                timeout=httpx2.Timeout(None, connect=connect),
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=100),
-            ),
+            http_client=_transport(connect, direct),
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._sdk.close()
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request and return the JSON object that is answered."""
+    async def post(self, path: str, body: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """Send one request; return the JSON object that is answered, and the headers."""
         try:
             response = await self._sdk.post(path, body=body, cast_to=httpx2.Response)
         except openai.APIStatusError as error:
             raise await self._refusal(error) from None
-        except openai.APIConnectionError as error:
-            raise _connection(error) from None
-        except UnicodeEncodeError:
-            problem = "the text holds a lone surrogate, which UTF-8 cannot carry"
-            raise Trouble("rejected", problem, reached=False) from None
-        except openai.OpenAIError as error:
-            raise Trouble("error", brief(f"{type(error).__name__}: {error}")) from None
-        try:
-            data = json.loads(response.content)
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            kind = response.headers.get("content-type", "no content type")
-            raise malformed(f"the reply is not JSON ({kind}): {brief(response.text, 80)}")
+        except (openai.OpenAIError, UnicodeEncodeError) as error:
+            raise _trouble(error) from None
+        data = _json_object(response)
         self._worked = True
-        return data
+        return data, response.headers
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """Return a JSON object."""
+        return _json_object(await self._plainly(self._sdk.get(path, cast_to=httpx2.Response)))
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Store a file for a batch; return its id."""
+        made = await self._plainly(self._sdk.files.create(file=(name, content), purpose="batch"))
+        return str(made.id)
+
+    async def download(self, file: str) -> bytes | None:
+        """Return what a file holds; None if it is not there or not to be had."""
+        try:
+            got = await self._plainly(self._sdk.get(f"/files/{file}/content", cast_to=httpx2.Response))
+        except (Trouble, AuthError):
+            return None
+        return bytes(got.content)
+
+    async def delete(self, file: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(Trouble, AuthError):
+            await self._plainly(self._sdk.delete(f"/files/{file}", cast_to=httpx2.Response))
+
+    async def _plainly(self, call: Awaitable[R]) -> R:
+        """Make a call that is not a request to the model, within a minute."""
+        try:
+            async with asyncio.timeout(60):
+                return await call
+        except TimeoutError:
+            raise Trouble("timeout", "no whole reply within 60 s", again="later", lost=True) from None
+        except openai.APIStatusError as error:
+            raise self._status(error) from None
+        except openai.OpenAIError as error:
+            raise _trouble(error) from None
 
     async def models(self) -> list[str]:
         """Return the models that the endpoint lists; none if it does not say."""
@@ -138,19 +165,60 @@ class Http:
         return error.status_code in (400, 422) and not self._worked and bool(re.search(name, str(error.body)))
 
 
+def _json_object(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        data = json.loads(response.content)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        kind = response.headers.get("content-type", "no content type")
+        raise malformed(f"the reply is not JSON ({kind}): {brief(response.text, 80)}")
+    return data
+
+
 def brief(text: str, limit: int = 300) -> str:
     """Redact, put on one line and shorten what a server said."""
     line = " ".join(redact(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def _transport(connect: float, direct: bool) -> httpx2.AsyncClient:
+    """Return a client without a limit of its own: aiohttp's, where it is installed, takes less CPU a call."""
+    timeout = httpx2.Timeout(None, connect=connect)
+    if find_spec("aiohttp") is not None:  # its 0 is httpx2's None
+        unlimited = httpx2.Limits(max_connections=0, keepalive_expiry=KEEP_ALIVE)
+        return openai.DefaultAioHttpClient(trust_env=not direct, timeout=timeout, limits=unlimited)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE)
+    return openai.DefaultAsyncHttpxClient(trust_env=not direct, timeout=timeout, limits=limits)
+
+
+def _trouble(error: Exception) -> Trouble:
+    """Return what a call that got no HTTP status came to."""
+    if isinstance(error, openai.APIConnectionError):
+        return _connection(error)
+    if isinstance(error, UnicodeEncodeError):
+        return Trouble("rejected", "the text holds a lone surrogate, which UTF-8 cannot carry", reached=False)
+    return Trouble("error", brief(f"{type(error).__name__}: {error}"))
+
+
+@cache
+def _never_sent() -> tuple[type[BaseException], ...]:
+    """Return the errors of connections that did not come about."""
+    if find_spec("aiohttp") is None:
+        return httpx2.ConnectError, httpx2.ConnectTimeout
+    import aiohttp
+
+    # The SDK's transport calls every lost connection a ConnectTimeout; only aiohttp's own error tells.
+    return aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError
+
+
 def _connection(error: openai.APIConnectionError) -> Trouble:
-    cause = error.__cause__
-    root: BaseException = error  # the SDK says "Connection error.", the one who knows stands deepest
-    while (deeper := root.__cause__ or root.__context__) is not None:
-        root = deeper
-    message = brief(f"{type(root).__name__}: {root}")
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout):
+    chain: list[BaseException] = [error]
+    while (deeper := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(deeper)
+    # The SDK says "Connection error.", the one who knows stands deepest.
+    message = brief(f"{type(chain[-1]).__name__}: {chain[-1]}")
+    if any(isinstance(link, _never_sent()) for link in chain):
         return Trouble("server", f"cannot connect: {message}", again="later", reached=False, unreachable=True)
     # Broken off after sending: the model may have answered, and been paid for it.
     return Trouble("server", f"connection lost: {message}", again="later", lost=True, reached=False)

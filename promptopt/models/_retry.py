@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..contracts.model import Completion, Failure, FailureReason, Likelihood
 from ..errors import ModelError
 from ..redact import redact
-from ._endpoint import Gate
+from ._endpoint import Ask, Gate
 
 Again = Literal["no", "later", "now"]
 T = TypeVar("T", Completion, Likelihood)
@@ -68,7 +68,6 @@ class Patience:
 
     Attributes:
         where: the model, for messages.
-        concurrency: most requests under way at the endpoint.
         timeout: seconds for all attempts together, counted from the first one.
         attempt_timeout: seconds for one attempt.
         max_attempts: most attempts.
@@ -76,56 +75,108 @@ class Patience:
     """
 
     where: str
-    concurrency: int
     timeout: float
     attempt_timeout: float
     max_attempts: int
     backoff: float
 
 
+class Apart(Exception):
+    """The endpoint turned out to give one sample a call: the others must be asked for one by one.
+
+    Attributes:
+        given: what it gave all the same, by position.
+        outcomes: what is settled of all positions asked for.
+        unspent: positions whose admission has not been used.
+        lost: calls that may have been billed.
+    """
+
+    def __init__(self, given: Mapping[int, Completion]) -> None:
+        """Store what was given."""
+        super().__init__()
+        self.given = given
+        self.outcomes: dict[int, Any] = {}
+        self.unspent: set[int] = set()
+        self.lost = 0
+
+
 async def persist(
-    gate: Gate, patience: Patience, admit: Callable[[], bool], attempt: Callable[[], Awaitable[T]]
-) -> T | Failure:
-    """Attempt until there is an answer, or time, attempts or budget are over.
+    gate: Gate,
+    patience: Patience,
+    ask: Ask,
+    positions: Sequence[int],
+    admit: Callable[[int], bool],
+    attempt: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]],
+    before: int = 0,
+) -> dict[int, T | Failure]:
+    """Attempt until there are answers, or time, attempts or budget are over.
+
+    Args:
+        gate: of the endpoint.
+        patience: how long and how often.
+        ask: what each attempt is to the gate.
+        positions: of the requests that are answered together, samples of one.
+        admit: asked for each of them before each attempt.
+        attempt: answers them all, or raises.
+        before: attempts made before that may have been billed.
 
     Raises:
         ModelError: nothing ever answered at the endpoint, or it seems to be gone for good.
+        Apart: they cannot be answered together.
     """
     clock = asyncio.get_running_loop().time
     deadline = math.inf
-    last, lost = Trouble("timeout", "not tried"), 0
+    last, lost = Trouble("timeout", "not tried"), before
+    refused: dict[int, T | Failure] = {}
+    left = list(positions)
+
+    def all_failed(failure: Failure) -> dict[int, T | Failure]:
+        return refused | dict.fromkeys(left, failure)
+
     for tried in range(patience.max_attempts):
         try:
-            entered = await gate.enter(patience.concurrency, deadline)
+            entered = await gate.enter(ask, deadline)
         except TimeoutError:
-            return _give_up(gate, patience, last, tried, lost)
+            return all_failed(_give_up(gate, patience, last, tried, lost))
         try:
-            if not admit():
-                return Failure("budget", "the budget does not allow another call", lost)
+            admitted = [position for position in left if admit(position)]
+            too_much = Failure("budget", "the budget does not allow another call", lost)
+            refused |= {position: too_much for position in left if position not in admitted}
+            left = admitted
+            if not left:
+                return refused
             deadline = min(deadline, entered + patience.timeout)
-            answer = await _within(min(patience.attempt_timeout, deadline - entered), attempt)
-            gate.succeeded()
-            return replace(answer, lost=lost)
+            answers = await _within(min(patience.attempt_timeout, deadline - entered), attempt, left)
+            gate.succeeded(entered, ask)
+            return refused | {i: replace(answer, lost=lost) for i, answer in answers.items()}
+        except Apart as apart:
+            gate.reached()
+            apart.outcomes = refused | {i: replace(answer, lost=lost) for i, answer in apart.given.items()}
+            apart.unspent = set(left) - set(apart.given or left[:1])  # a refusal was an attempt, too
+            apart.lost = lost
+            raise
         except Trouble as trouble:
             last, lost = trouble, lost + trouble.lost
             _note(gate, patience, trouble, entered)
         finally:
             gate.leave()
         if last.again == "no":
-            return Failure(last.reason, last.message, lost)
+            return all_failed(Failure(last.reason, last.message, lost))
         if last.again == "later":
             wait = random.uniform(0, min(LONGEST_WAIT, patience.backoff * 2**tried))
             if tried + 1 == patience.max_attempts or clock() + wait >= deadline:
-                return _give_up(gate, patience, last, tried + 1, lost)
+                return all_failed(_give_up(gate, patience, last, tried + 1, lost))
             await asyncio.sleep(wait)
-    return _give_up(gate, patience, last, patience.max_attempts, lost)
+    return all_failed(_give_up(gate, patience, last, patience.max_attempts, lost))
 
 
-async def _within(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
+async def _within(
+    seconds: float, attempt: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]], positions: Sequence[int]
+) -> Mapping[int, T]:
     # The SDK's own timeout is per read, so that a body that drips would never end.
     try:
         async with asyncio.timeout(seconds):
-            return await attempt()
+            return await attempt(positions)
     except TimeoutError:
         raise Trouble(
             "timeout", f"no whole reply within {seconds:.3g} s", again="later", lost=True, reached=False,
@@ -138,6 +189,8 @@ def _note(gate: Gate, patience: Patience, trouble: Trouble, entered: float) -> N
         gate.reached()
     if trouble.congested:
         gate.congested(entered)
+    elif trouble.again == "later":
+        gate.broke(entered)
     if trouble.wait is not None:
         # Bounded: whoever waits for a first attempt has no deadline yet, and must not hang for hours.
         gate.pause(min(trouble.wait, patience.timeout))

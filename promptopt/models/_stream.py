@@ -8,7 +8,7 @@ each answer before it asks on has therefore never more than `window` requests un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -27,9 +27,14 @@ class _End:
 
 
 def stream(
-    thread: LoopThread, count: int, window: int, answer: Callable[[int], Awaitable[T]]
+    thread: LoopThread,
+    units: Sequence[Sequence[int]],
+    window: int,
+    answer: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]],
 ) -> Iterator[tuple[int, T]]:
-    """Yield `(i, await answer(i))` for each i below `count`, as they finish.
+    """Yield `(i, outcome)` for each `i` of each unit of `await answer(unit)`, as they finish.
+
+    A unit, which must not be larger than the window, takes a place for each of its members.
 
     The first exception cancels the rest; what was answered before it is yielded first. Closing the
     generator cancels what is under way and waits until it has ended.
@@ -41,14 +46,16 @@ def stream(
     results: SimpleQueue[tuple[int, T] | _End] = SimpleQueue()
     room = asyncio.Semaphore(window)
 
-    async def one(i: int) -> None:
-        results.put((i, await answer(i)))
+    async def one(unit: Sequence[int]) -> None:
+        for item in (await answer(unit)).items():
+            results.put(item)
 
     async def every() -> None:
         async with asyncio.TaskGroup() as group:
-            for i in range(count):
-                await room.acquire()
-                group.create_task(one(i))
+            for unit in units:
+                for _ in unit:
+                    await room.acquire()
+                group.create_task(one(unit))
 
     cancel = thread.start(every(), lambda task: results.put(_End(task)))
     ended = False

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from ..contracts.model import Completion, Decoding, GenerateRequest
@@ -45,8 +46,8 @@ class Dialect:
         """Where to post to."""
         return "/chat/completions" if self.api == "chat" else "/completions"
 
-    def body(self, request: GenerateRequest) -> dict[str, Any]:
-        """Return the body that asks for one completion of `request`."""
+    def body(self, request: GenerateRequest, n: int = 1) -> dict[str, Any]:
+        """Return the body that asks for `n` completions of `request`; the seed is that of the first."""
         decoding = request.decoding
         body: dict[str, Any] = {"model": self.model}
         if self.api == "chat":
@@ -65,6 +66,8 @@ class Dialect:
             body["logprobs"] = True if self.api == "chat" else 1
         if self.seed_parameter:
             body["seed"] = mixed_seed(decoding, request.sample)
+        if n > 1:
+            body["n"] = n
         return self.completed(body)
 
     def completed(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -77,13 +80,36 @@ def mixed_seed(decoding: Decoding, sample: int) -> int:
     return int(digest([decoding.seed, sample], 8), 16) & 0x7FFF_FFFF
 
 
-def read_completion(data: Mapping[str, Any], request: GenerateRequest, api: Api) -> Completion:
-    """Read a reply.
+def read_completions(data: Mapping[str, Any], request: GenerateRequest, api: Api, n: int) -> list[Completion]:
+    """Read a reply of at most `n` completions; the usages add up to what it states.
+
+    The prompt was billed once, and is booked on the first completion. What is stated of the completions'
+    tokens is shared out by their lengths.
 
     Raises:
         Trouble: it holds no text.
     """
-    choice = first_choice(data)
+    first_choice(data)
+    choices = sorted(data["choices"][:n], key=_index)
+    read = [_read_choice(choice, request, api) for choice in choices]
+    texts = [completion.text for completion in read]
+    whole = read_usage(data, request, len(read), any(texts))
+    shares = _shared_out(whole.completion_tokens, texts, request.decoding.max_tokens)
+    return [
+        replace(completion, usage=Usage(0 if place else whole.prompt_tokens, share))
+        for place, (completion, share) in enumerate(zip(read, shares, strict=True))
+    ]
+
+
+def _index(choice: object) -> int:
+    index = choice.get("index") if isinstance(choice, Mapping) else None
+    return index if isinstance(index, int) else 0
+
+
+def _read_choice(choice: object, request: GenerateRequest, api: Api) -> Completion:
+    """Return what a choice holds; its usage is still to be found."""
+    if not isinstance(choice, Mapping):
+        raise malformed("the reply holds a choice that is none")
     finish = "length" if choice.get("finish_reason") == "length" else "stop"
     message = choice.get("message")
     text = _text(message) if api == "chat" and isinstance(message, Mapping) else choice.get("text")
@@ -99,7 +125,7 @@ def read_completion(data: Mapping[str, Any], request: GenerateRequest, api: Api)
     if ends:
         text, finish = text[: min(ends)], "stop"
     logprob = _mean_logprob(choice, api) if request.logprobs else None
-    return Completion(text, finish, read_usage(data, request, text), logprob=logprob)
+    return Completion(text, finish, logprob=logprob)
 
 
 def _mean_logprob(choice: Mapping[str, Any], api: Api) -> float | None:
@@ -116,6 +142,22 @@ def _mean_logprob(choice: Mapping[str, Any], api: Api) -> float | None:
     return min(0.0, math.fsum(values) / len(values)) if values and len(values) == len(listed) else None
 
 
+def _shared_out(total: int, texts: Sequence[str], most: int) -> list[int]:
+    """Share out `total` tokens by the length of texts, at most `most` each as long as that can be."""
+    if len(texts) == 1:
+        return [total]
+    ends = list(accumulate(len(text.encode("utf-8", "replace")) + 1 for text in texts))
+    marks = [0, *(total * end // ends[-1] for end in ends)]
+    shares = [min(most, after - before) for before, after in pairwise(marks)]
+    over = total - sum(shares)
+    for place, share in enumerate(shares):
+        more = min(over, most - share)
+        shares[place] += more
+        over -= more
+    shares[0] += over
+    return shares
+
+
 def first_choice(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the first choice of a reply.
 
@@ -129,16 +171,15 @@ def first_choice(data: Mapping[str, Any]) -> Mapping[str, Any]:
     raise malformed("the reply holds no choices" + (f": {error}" if error else ""))
 
 
-def read_usage(data: Mapping[str, Any], request: GenerateRequest, text: str) -> Usage:
-    """Return the usage that the reply states, or, where that cannot be true, an upper bound.
+def read_usage(data: Mapping[str, Any], request: GenerateRequest, n: int, written: bool) -> Usage:
+    """Return the usage that a reply of `n` completions states, or, where that cannot be true, an upper bound.
 
     The bounds: no token is shorter than a byte, so the prompt has no more tokens than its text has UTF-8
-    bytes; the completion has no more than `max_tokens`.
+    bytes; a completion has no more than `max_tokens`.
     """
     suffix = len((request.suffix or "").encode("utf-8", "replace"))
-    return usage_or_bound(
-        data, prompt_bytes(request.messages) + suffix, request.decoding.max_tokens, bool(text)
-    )
+    bound = prompt_bytes(request.messages) + suffix
+    return usage_or_bound(data, bound, n * request.decoding.max_tokens, written)
 
 
 def usage_or_bound(data: Mapping[str, Any], prompt: int, completion: int, written: bool) -> Usage:

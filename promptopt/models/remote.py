@@ -30,7 +30,7 @@ from ..contracts.model import (
 from ..errors import ConfigError
 from ..records import digest
 from ..redact import redact, secret
-from ._connection import Connection
+from ._connection import Connection, Traffic
 from ._retry import Patience
 from ._wire import Dialect
 
@@ -43,12 +43,20 @@ OURS = ("model", "messages", "prompt", "suffix", "n", "best_of", "stream", "echo
 class RemoteModel:
     """A model served over HTTP.
 
-    Each request is one HTTP call for one completion. Attributes are options; the connection is opened on
-    first use and shared by all threads. `close` it, or use it in a `with` statement.
+    Attributes are options; the connection is opened on first use and shared by all threads. `close` it, or
+    use it in a `with` statement.
 
-    Requests of all models at one `base_url` share one pace, so that never more than `concurrency` are
-    under way there. Within one call of `generate` or `loglikelihood`, an answer keeps its place among
-    these `concurrency` until the consumer asks for the next one.
+    Requests of all models at one `base_url` share one pace: how many the endpoint takes at once is learned
+    from its refusals, timeouts and latencies, up to `concurrency`; a `Retry-After` makes all of them wait;
+    requests and tokens a minute are kept as the `x-ratelimit-*` headers tell them, or lower ones set here.
+    Within one call of `generate` or `loglikelihood`, an answer keeps its place among these `concurrency`
+    until the consumer asks for the next one. Requests that begin alike are sent one after the other, so
+    that servers which cache prefixes find them.
+
+    The samples of one request are asked for in one call (`n`) where the server can: the prompt is then
+    read and billed once, and booked on the first of them. Whether it can is found out with the first two;
+    a server that refuses, or gives one, is asked for one at a time from then on. Each sample counts as a
+    call in the budget. A sample drawn together with others may differ from the same sample drawn alone.
 
     Where a server states no believable usage, an upper bound is reported: UTF-8 bytes of the prompt, and
     `max_tokens`.
@@ -61,13 +69,22 @@ class RemoteModel:
             give log-probabilities and insert text before a suffix where the server can. A server that
             ignores `suffix` without a word cannot be told from one that honours it.
         concurrency: most requests under way at the endpoint.
+        adaptive: whether to find out how many of them the endpoint takes; otherwise it is `concurrency`
+            from the start, whatever the endpoint says.
+        requests_per_minute: most calls of this model a minute; None is what the endpoint's headers say.
+        tokens_per_minute: most tokens of this model a minute, likewise.
         timeout: seconds for one request with all its retries, counted from its first attempt.
         attempt_timeout: seconds for one attempt.
         max_attempts: most attempts of one request.
         backoff: the first wait before another attempt is at most this many seconds; waits double.
         extra_body: parameters to add to each request; null takes one out (`temperature: null`).
         seed_parameter: whether to send a seed, mixed of the run's seed and the sample's number.
+        n_parameter: whether several samples of a request may be asked for in one call.
         max_tokens_parameter: max_completion_tokens for newer OpenAI models.
+        batch: file requests as batches (`/files`, `/batches`) instead of sending them one by one: half the
+            price at OpenAI, answers within a day, and nothing paid twice after a kill: the batch is found
+            at the server again. Each wave of a search is a batch, so choose searchers with few of them.
+        batch_poll: seconds between two looks at a batch.
 
     Raises:
         ConfigError: an option has no sensible meaning.
@@ -77,14 +94,20 @@ class RemoteModel:
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     api: Literal["chat", "completions"] = "chat"
-    concurrency: int = 16
+    concurrency: int = 128
+    adaptive: bool = True
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     timeout: float = 120.0
     attempt_timeout: float = 60.0
     max_attempts: int = 5
     backoff: float = 0.5
     extra_body: dict[str, Any] = field(default_factory=dict)
     seed_parameter: bool = True
+    n_parameter: bool = True
     max_tokens_parameter: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    batch: bool = False
+    batch_poll: float = 30.0
 
     def __post_init__(self) -> None:
         """Check the options; nothing is opened."""
@@ -95,10 +118,10 @@ class RemoteModel:
             raise ConfigError(
                 f"{where}.api", "no such interface", got=self.api, do="choose chat or completions"
             )
-        for option in ("concurrency", "max_attempts"):
-            if vars(self)[option] < 1:
+        for option in ("concurrency", "max_attempts", "requests_per_minute", "tokens_per_minute"):
+            if vars(self)[option] is not None and vars(self)[option] < 1:
                 raise ConfigError(f"{where}.{option}", "must be at least 1", got=vars(self)[option])
-        for option in ("timeout", "attempt_timeout"):
+        for option in ("timeout", "attempt_timeout", "batch_poll"):
             if not vars(self)[option] > 0:
                 raise ConfigError(f"{where}.{option}", "must be more than 0 seconds", got=vars(self)[option])
         for key in sorted(self.extra_body.keys() & set(OURS)):
@@ -120,7 +143,8 @@ class RemoteModel:
     @property
     def capabilities(self) -> Capabilities:
         """A completions endpoint may give log-probabilities and insert; only a real request can tell."""
-        return Capabilities(likelihood=self.api == "completions", insert=self.api == "completions")
+        able = self.api == "completions"
+        return Capabilities(likelihood=able, insert=able, concurrency=self.concurrency)
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
@@ -179,10 +203,17 @@ class RemoteModel:
         dialect = Dialect(
             self.name, self.api, dict(self.extra_body), self.seed_parameter, self.max_tokens_parameter
         )
-        patience = Patience(
-            where, self.concurrency, self.timeout, attempt_timeout, self.max_attempts, self.backoff
+        patience = Patience(where, self.timeout, attempt_timeout, self.max_attempts, self.backoff)
+        traffic = Traffic(self.concurrency, self.adaptive, self.requests_per_minute, self.tokens_per_minute)
+        return Connection(
+            url,
+            http,
+            dialect,
+            patience,
+            traffic,
+            together=self.n_parameter,
+            batch_poll=self.batch_poll if self.batch else None,
         )
-        return Connection(url, http, dialect, patience)
 
     def _url(self) -> str:
         if self.base_url is not None:

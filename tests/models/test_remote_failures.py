@@ -336,3 +336,31 @@ def test_a_text_that_cannot_be_sent_is_refused_alone() -> None:
     assert isinstance(outcomes[0], Failure)
     assert outcomes[0].reason == "rejected"
     assert isinstance(outcomes[1], Completion)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_with_aiohttp_and_without_it_failures_are_told_apart(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost after sending is billed, never connected is not: both transports must say which."""
+    from promptopt.models import _http
+
+    if not installed:
+        monkeypatch.setattr(_http, "find_spec", lambda name: None)
+    _http._never_sent.cache_clear()
+    try:
+        outcome, calls = outcome_of(script(Reply(fault="drop"), OK))
+        assert (outcome.text, outcome.lost, calls) == ("fine", 1, 2)
+        server = LoopbackServer(script(OK))
+        with server:
+            model = RemoteModel("m", base_url=server.url, max_attempts=2, backoff=0.001)
+            assert isinstance(dict(model.generate([ask()]))[0], Completion)
+            name = type(model._connect()._http._sdk._client._transport).__name__  # type: ignore[attr-defined]
+            assert ("Aiohttp" in name) == installed
+        with model:
+            [(_, failure)] = model.generate([ask()])
+        assert isinstance(failure, Failure)
+        assert failure.lost == 0
+        assert "cannot connect" in failure.message
+    finally:
+        _http._never_sent.cache_clear()

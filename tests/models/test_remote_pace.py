@@ -12,7 +12,8 @@ import pytest
 from loopback import LoopbackServer, Messages, Reply
 
 from promptopt.contracts.model import Completion, GenerateRequest
-from promptopt.models._endpoint import Gate
+from promptopt.models._endpoint import Ask, Gate
+from promptopt.models._pace import Pace
 from promptopt.models.remote import RemoteModel
 from promptopt.records import Message
 
@@ -100,7 +101,7 @@ def test_a_retry_after_makes_the_whole_endpoint_wait() -> None:
 
 
 def test_congestion_slows_the_endpoint_down() -> None:
-    refused, go = iter(range(8)), threading.Event()
+    refused, go = iter(range(16)), threading.Event()
 
     def reply(messages: Messages, body: dict[str, Any]) -> Reply:
         return Reply("busy", 503, delay=0.02) if next(refused, None) is not None else Reply("x", until=go)
@@ -108,13 +109,13 @@ def test_congestion_slows_the_endpoint_down() -> None:
     outcomes: list[object] = []
     with (
         LoopbackServer(reply) as server,
-        RemoteModel("m", base_url=server.url, concurrency=8, backoff=0.001) as model,
+        RemoteModel("m", base_url=server.url, concurrency=16, backoff=0.001) as model,
     ):
         thread = threading.Thread(target=lambda: outcomes.extend(o for _, o in model.generate([ask()] * 24)))
         thread.start()
-        wait_until(lambda: server.calls > 8 and len(server.seen) - server.active == 8)
+        wait_until(lambda: server.calls > 16 and len(server.seen) - server.active == 16)
         time.sleep(0.1)  # time enough for more to come, were there room
-        assert 1 <= server.active <= 4
+        assert 1 <= server.active <= 12
         go.set()
         thread.join(20)
     assert len(outcomes) == 24
@@ -159,9 +160,9 @@ def run(steps: Callable[[Gate], Any]) -> None:
     asyncio.run(main())
 
 
-async def entered(gate: Gate, cap: int, many: int) -> int:
+async def entered(gate: Gate, cap: int, many: int, adaptive: bool = True) -> int:
     """Count how many of `many` can enter at once; all leave again."""
-    tasks = [asyncio.create_task(gate.enter(cap)) for _ in range(many)]
+    tasks = [asyncio.create_task(gate.enter(Ask(cap, adaptive=adaptive))) for _ in range(many)]
     await asyncio.sleep(0.01)
     inside = sum(task.done() for task in tasks)
     for task in tasks:
@@ -173,32 +174,11 @@ async def entered(gate: Gate, cap: int, many: int) -> int:
     return inside
 
 
-def test_the_pace_is_halved_once_a_round_and_recovers() -> None:
+def test_the_lower_of_cap_and_pace_decides_unless_the_pace_is_switched_off() -> None:
     async def steps(gate: Gate) -> None:
-        assert await entered(gate, 16, 40) == 16
-        times = [await gate.enter(16) for _ in range(16)]
-        for time_ in times:
-            gate.congested(time_)
-        for _ in times:
-            gate.leave()
-        assert await entered(gate, 16, 40) == 8
-        for _ in range(8):
-            gate.succeeded()
-        assert await entered(gate, 16, 40) in (8, 9)
-        for _ in range(400):
-            gate.succeeded()
-        assert await entered(gate, 16, 40) == 16
-
-    run(steps)
-
-
-def test_the_pace_never_falls_below_one() -> None:
-    async def steps(gate: Gate) -> None:
-        for _ in range(10):
-            now = await gate.enter(16)
-            gate.congested(now)
-            gate.leave()
-        assert await entered(gate, 16, 40) == 1
+        assert await entered(gate, 1000, 100) == Pace.START
+        assert await entered(gate, 5, 100) == 5
+        assert await entered(gate, 50, 100, adaptive=False) == 50
 
     run(steps)
 
@@ -219,17 +199,17 @@ def test_a_pause_holds_all_back_and_a_deadline_within_it_ends_the_wait() -> None
         begun = clock()
         gate.pause(0.2)
         with pytest.raises(TimeoutError):
-            await gate.enter(16, begun + 0.1)
+            await gate.enter(Ask(16), begun + 0.1)
         assert clock() - begun < 0.1
-        assert await gate.enter(16, begun + 5) >= begun + 0.19
+        assert await gate.enter(Ask(16), begun + 5) >= begun + 0.19
 
     run(steps)
 
 
 def test_a_cancelled_turn_loses_no_place() -> None:
     async def steps(gate: Gate) -> None:
-        await gate.enter(1)
-        waiting = [asyncio.create_task(gate.enter(1)) for _ in range(3)]
+        await gate.enter(Ask(1))
+        waiting = [asyncio.create_task(gate.enter(Ask(1))) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         gate.leave()

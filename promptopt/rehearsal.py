@@ -1,0 +1,243 @@
+"""Play a run through with stand-ins for its models, to see what it will ask for: nothing is bought.
+
+The searcher, the selector, the finals and the budget are the real ones, so that searchers of third parties
+are foreseen too. Only who answers is not: prompts have qualities drawn around that of the seed prompt, rows
+have difficulties, and whether a prompt gets a row right is drawn with the odds of both (the Rasch model;
+Rasch 1960). The real reward is not asked: what a stand-in says is right or wrong by its first character.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import NormalDist
+
+from .contracts.model import (
+    Admit,
+    Capabilities,
+    Completion,
+    Failure,
+    GenerateRequest,
+    Likelihood,
+    LikelihoodRequest,
+    ModelIdentity,
+    Request,
+    always,
+)
+from .contracts.reward import Needs, Output
+from .errors import BudgetExhausted
+from .journal import Journal
+from .ledger import Spent
+from .records import Example, Message, Score, Usage, digest
+from .setup import Setup
+from .stages import Run
+
+SPREAD = 0.6
+"""Standard deviation of the prompts' qualities, in logits."""
+DIFFICULTY = 1.5
+"""Standard deviation of the rows' difficulties, in logits."""
+PROPOSED = re.compile(r"Rehearsed instruction (\w{16})[\w ]*\.")
+MESSAGE_TOKENS = 4
+"""What a chat template adds around a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How a model is taken to answer.
+
+    Attributes:
+        bytes_a_token: UTF-8 bytes of a token.
+        reply: tokens of a reply.
+        right: share of the rows that the seed prompt gets right.
+        instruction: bytes of a proposed instruction.
+        fresh: share of proposals that nobody has made before.
+    """
+
+    bytes_a_token: float = 4.0
+    reply: float = 16.0
+    right: float = 0.7
+    instruction: int = 80
+    fresh: float = 1.0
+
+
+@dataclass
+class StandIn:
+    """Answers in a model's place, by chance that only the request decides.
+
+    Attributes:
+        role: in whose place.
+        able: what the real model may be able to do.
+        seed_instruction: of the seed prompt, to tell a row from the prompt it is put in.
+        habits: how it answers.
+        waves: the number of requests of each batch.
+        heard: the requests, in order.
+    """
+
+    role: str
+    able: Capabilities
+    seed_instruction: str
+    habits: Habits
+    waves: list[int] = field(default_factory=list)
+    heard: list[Request] = field(default_factory=list)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Nobody: its answers are no model's."""
+        return ModelIdentity("local", f"rehearsed {self.role}")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the real model may be able to do."""
+        return self.able
+
+    def generate(
+        self, requests: Sequence[GenerateRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Completion | Failure]]:
+        """Propose an instruction where one seems to be wanted, answer otherwise."""
+        self.waves.append(len(requests))
+        for i, request in enumerate(requests):
+            if not admit(i):
+                yield i, Failure("budget")
+                continue
+            self.heard.append(request)
+            made = min(request.decoding.max_tokens, math.ceil(self.habits.reply))
+            yield i, Completion(self._reply(request), usage=Usage(self.size(request), made))
+
+    def loglikelihood(
+        self, requests: Sequence[LikelihoodRequest], admit: Admit = always
+    ) -> Iterator[tuple[int, Likelihood | Failure]]:
+        """Give log-probabilities: above -1 where the row is right."""
+        self.waves.append(len(requests))
+        for i, request in enumerate(requests):
+            if not admit(i):
+                yield i, Failure("budget")
+                continue
+            self.heard.append(request)
+            surprise = -math.log(self._chance_to_be_right(request.messages))
+            right = self._is_right(request.messages)
+            value = -0.5 * (1 - math.exp(-surprise)) - (0 if right else 1)
+            yield i, Likelihood(value, 1, Usage(self.size(request), 0))
+
+    def size(self, request: Request) -> int:
+        """Return the tokens of a request."""
+        more = request.continuation if isinstance(request, LikelihoodRequest) else request.suffix or ""
+        texts = [*(message.content for message in request.messages), more]
+        tokens = sum(len(text.encode("utf-8", "replace")) for text in texts) / self.habits.bytes_a_token
+        return math.ceil(tokens) + MESSAGE_TOKENS * len(request.messages)
+
+    def _reply(self, request: GenerateRequest) -> str:
+        length = round(self.habits.reply * self.habits.bytes_a_token)
+        return ("1" if self._is_right(request.messages) else "0") + (" so" * length)[: max(0, length - 1)]
+
+    def _is_right(self, messages: Sequence[Message]) -> bool:
+        return _uniform("draw", [list(message) for message in messages]) < self._chance_to_be_right(messages)
+
+    def _chance_to_be_right(self, messages: Sequence[Message]) -> float:
+        text = "\n".join(message.content for message in messages)
+        found = PROPOSED.search(text)
+        row = PROPOSED.sub("", text).replace(self.seed_instruction, "")
+        right = min(0.98, max(0.02, self.habits.right))
+        # The logit that has this mean over the rows' difficulties (MacKay 1992's approximation).
+        centre = math.log(right / (1 - right)) * math.sqrt(1 + math.pi * DIFFICULTY**2 / 8)
+        quality = SPREAD * _normal("prompt", found[1]) if found else 0.0
+        return 1 / (1 + math.exp(-(centre + quality + DIFFICULTY * _normal("row", row))))
+
+
+@dataclass
+class ProposingStandIn(StandIn):
+    """Answers in the proposer's place."""
+
+    def _reply(self, request: GenerateRequest) -> str:
+        what = [[list(message) for message in request.messages], request.sample, request.decoding.seed]
+        fresh = _uniform("fresh", what) < self.habits.fresh
+        name = digest(what if fresh else int(_uniform("old", what) * 4))
+        text = f"Rehearsed instruction {name}"
+        return (
+            f"{text}{(' word' * self.habits.instruction)[: max(0, self.habits.instruction - len(text) - 1)]}."
+        )
+
+
+@dataclass
+class StandInReward:
+    """Judges stand-ins: right or wrong, as they say."""
+
+    needs: Needs
+
+    def __call__(self, example: Example, output: Output) -> Score:
+        """Return 1 for right, 0 for wrong, or the likelihood."""
+        if self.needs == "text":
+            return Score(float(output.text.startswith("1")))
+        if self.needs == "options":
+            return Score(float(output.options[0].logprob > -1))
+        return Score(output.logprob)
+
+    def extract(self, text: str) -> str | None:
+        """Return the verdict."""
+        return text[:1]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run asked for.
+
+    Attributes:
+        spent: by role.
+        waves: sizes of the batches, by role.
+        requests: by role, in order.
+        seconds: what the run itself took, models left out.
+    """
+
+    spent: Mapping[str, Spent]
+    waves: Mapping[str, Sequence[int]]
+    requests: Mapping[str, Sequence[Request]]
+    seconds: float
+
+
+def rehearse(setup: Setup, habits: Mapping[str, Habits]) -> Rehearsal:
+    """Play a run through; `setup` is used up: its test rows have been opened.
+
+    Args:
+        setup: the run.
+        habits: how the models answer, by role.
+
+    Raises:
+        PromptOptError: the searcher could make nothing of the stand-ins' proposals.
+    """
+    instruction = setup.task.seed_prompt.instruction
+    stand_ins: dict[str, StandIn] = {}
+    for role, model in setup.models.items():
+        kind = ProposingStandIn if role == "proposer" else StandIn
+        stand_ins[role] = kind(role, model.capabilities, instruction, habits[role])
+    task = replace(setup.task, reward=StandInReward(setup.task.reward.needs))
+    budget = replace(setup.budget, minutes=None)
+    played = replace(setup, models=stand_ins, task=task, budget=budget)
+    journal = Journal()
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(played, journal, Path(folder))
+        try:
+            run.to_verdict()
+        except BudgetExhausted:
+            pass
+        finally:
+            journal.close()
+    return Rehearsal(
+        spent=run.ledger.by_role,
+        waves={role: stand_in.waves for role, stand_in in stand_ins.items()},
+        requests={role: stand_in.heard for role, stand_in in stand_ins.items()},
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _uniform(*what: object) -> float:
+    """Return a number in (0, 1) that `what` decides."""
+    return (int(digest(what, 12), 16) + 0.5) / 16**12
+
+
+def _normal(*what: object) -> float:
+    return NormalDist().inv_cdf(_uniform(*what))
