@@ -9,7 +9,7 @@ the embedded model. The seed prompt is an unclear wording of the task, another o
 model was not trained on. What --out holds already is not run again.
 
 The last table sets each searcher beside the floors, `paraphrases` (best of n, sees no row) and
-`demos_random` (random demonstrations), paired by task and seed; its intervals resample tasks.
+`random_demos` (random demonstrations), paired by task and seed; its intervals resample tasks.
 """
 
 from __future__ import annotations

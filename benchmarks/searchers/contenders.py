@@ -6,21 +6,22 @@ from typing import Any
 
 CONTENDERS: dict[str, Any] = {
     "paraphrases": {"name": "paraphrases", "n": 60},
-    "demos_random": {"name": "demos", "method": "random"},
+    "random_demos": "random_demos",
     "ape": "ape",
     "opro": "opro",
-    "evolution_ga": {"name": "evolution", "method": "ga"},
-    "evolution_de": {"name": "evolution", "method": "de"},
+    "evolution_ga": {"name": "evolution", "mode": "ga"},
+    "evolution_de": {"name": "evolution", "mode": "de"},
     "breeder": "breeder",
     "protegi": "protegi",
     "reflect": "reflect",
     "edit": "edit",
+    "demos": "demos",
     "joint": "joint",
     "portfolio": "portfolio",
 }
 """By the name in the table: a searcher as a job file names it."""
 
-FLOORS = ("paraphrases", "demos_random")
+FLOORS = ("paraphrases", "random_demos")
 """What a searcher must beat to be worth recommending."""
 
 TASKS = (
