@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from .calls import FREE_ENDPOINTS
@@ -165,16 +166,26 @@ def _learned(
     size = sum(_bytes(request) for request, _ in answered)
     texts = [outcome.text for _, outcome in answered if isinstance(outcome, Completion)]
     made = [outcome.usage.completion_tokens for _, outcome in answered if isinstance(outcome, Completion)]
-    learned: dict[str, Any] = {"bytes_a_token": size / read if read else habits.bytes_a_token}
+    learned: dict[str, Any] = {"bytes_a_token": size / read, "overhead": 0.0} if read else {}
     if made:
         learned["reply"] = sum(made) / len(made)
     if role == "proposer" and texts:
         firsts = [text.strip().partition("\n")[0] for text in texts]  # what is read of a proposal, mostly
         learned["instruction"] = round(sum(len(text.encode()) for text in firsts) / len(firsts))
-        learned["fresh"] = len(set(texts)) / len(texts)
+        learned["variety"] = _variety(len(texts), len(set(texts)))
     elif (right := _share_right(setup, [outcome for _, outcome in answered])) is not None:
         learned["right"] = right
     return replace(habits, **learned)
+
+
+def _variety(drawn: int, different: int) -> int | None:
+    """Return how many equally likely texts there are if so many of so many drawn differ; None is no end.
+
+    Of M texts, `drawn` draws find M (1 - (1 - 1/M)^drawn) different ones on average (the occupancy problem).
+    """
+    if different == drawn:
+        return None
+    return next(m for m in count(different) if m * (1 - (1 - 1 / m) ** drawn) >= different - 0.5)
 
 
 def _share_right(setup: Setup, outcomes: Sequence[Completion | Likelihood]) -> float | None:

@@ -41,9 +41,7 @@ SPREAD = 0.6
 """Standard deviation of the prompts' qualities, in logits."""
 DIFFICULTY = 1.5
 """Standard deviation of the rows' difficulties, in logits."""
-PROPOSED = re.compile(r"Rehearsed instruction (\w{16})[\w ]*\.")
-MESSAGE_TOKENS = 4
-"""What a chat template adds around a message."""
+PROPOSED = re.compile(r"Rehearsal ([0-9a-f]{8})[\w ]*\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,16 @@ class Habits:
         reply: tokens of a reply.
         right: share of the rows that the seed prompt gets right.
         instruction: bytes of a proposed instruction.
-        fresh: share of proposals that nobody has made before.
+        variety: different proposals that it has in it, each as likely; None is no end of them.
+        overhead: tokens that a chat template adds around a message.
     """
 
     bytes_a_token: float = 4.0
     reply: float = 16.0
     right: float = 0.7
     instruction: int = 80
-    fresh: float = 1.0
+    variety: int | None = None
+    overhead: float = 4.0
 
 
 @dataclass
@@ -128,7 +128,7 @@ class StandIn:
         more = request.continuation if isinstance(request, LikelihoodRequest) else request.suffix or ""
         texts = [*(message.content for message in request.messages), more]
         tokens = sum(len(text.encode("utf-8", "replace")) for text in texts) / self.habits.bytes_a_token
-        return math.ceil(tokens) + MESSAGE_TOKENS * len(request.messages)
+        return math.ceil(tokens + self.habits.overhead * len(request.messages))
 
     def _reply(self, request: GenerateRequest) -> str:
         length = round(self.habits.reply * self.habits.bytes_a_token)
@@ -154,9 +154,9 @@ class ProposingStandIn(StandIn):
 
     def _reply(self, request: GenerateRequest) -> str:
         what = [[list(message) for message in request.messages], request.sample, request.decoding.seed]
-        fresh = _uniform("fresh", what) < self.habits.fresh
-        name = digest(what if fresh else int(_uniform("old", what) * 4))
-        text = f"Rehearsed instruction {name}"
+        variety = self.habits.variety
+        name = digest(what if variety is None else int(_uniform("kind", what) * variety), 8)
+        text = f"Rehearsal {name}"
         return (
             f"{text}{(' word' * self.habits.instruction)[: max(0, self.habits.instruction - len(text) - 1)]}."
         )

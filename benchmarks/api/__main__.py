@@ -44,10 +44,7 @@ def _share(seconds: float, names: list[str]) -> int:
     with running(Profile(0.1)) as url:
         found = {name: [_measure(name, url, rate, rate * 0.1, seconds) for rate in rates] for name in names}
     for name, timed in found.items():
-        cells = [
-            _cell(t, lambda t, rate=rate: f"{t.rate / rate:.3f}")
-            for t, rate in zip(timed, rates, strict=True)
-        ]
+        cells = [f"{t.rate / rate:.3f}" if t else "missing" for t, rate in zip(timed, rates, strict=True)]
         print(f"{name:<24}" + "".join(f"{cell:>10}" for cell in cells))
     kept = [t.rate / rate for t, rate in zip(found.get("ours", []), rates, strict=False) if t is not None]
     return int(any(share < 0.95 for share in kept))
@@ -96,10 +93,6 @@ def _asked(what: str, client: Client, url: str, count: int, concurrency: int) ->
 
 def _measure(name: str, url: str, rate: float, concurrency: float, seconds: float) -> Timed | None:
     return None if missing(name) else CLIENTS[name](url, round(rate * seconds), round(concurrency))
-
-
-def _cell(timed: Timed | None, text: str) -> str:
-    return "not installed" if timed is None else text
 
 
 if __name__ == "__main__":

@@ -137,10 +137,19 @@ def _gathered(make: Callable[[], Any], count: int, concurrency: int) -> Timed:
             return False
         return True
 
-    return _run(one, count, concurrency)
+    async def close() -> None:
+        await client[0].close()
+
+    return _run(one, count, concurrency, close)
 
 
-def _run(one: Callable[[int], Any], count: int, concurrency: int) -> Timed:
+async def _nothing() -> None:
+    pass
+
+
+def _run(
+    one: Callable[[int], Any], count: int, concurrency: int, close: Callable[[], Any] = _nothing
+) -> Timed:
     async def main() -> Timed:
         room = asyncio.Semaphore(concurrency)
 
@@ -151,7 +160,9 @@ def _run(one: Callable[[int], Any], count: int, concurrency: int) -> Timed:
         await one(-1)
         wall, cpu = time.perf_counter(), time.process_time()
         done = await asyncio.gather(*(bounded(i) for i in range(count)))
-        return Timed(sum(done), time.perf_counter() - wall, time.process_time() - cpu)
+        timed = Timed(sum(done), time.perf_counter() - wall, time.process_time() - cpu)
+        await close()
+        return timed
 
     return asyncio.run(main())
 

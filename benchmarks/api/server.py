@@ -22,24 +22,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-WORDS = (
-    "the",
-    "question",
-    "carefully",
-    "with",
-    "yes",
-    "or",
-    "no",
-    "think",
-    "about",
-    "numbers",
-    "and",
-    "say",
-    "only",
-    "one",
-    "short",
-    "word",
-)
+WORDS = ("think", "about", "numbers", "carefully", "say", "one", "short", "word", "yes", "or", "no")
 PIECES = re.compile(r" ?[A-Za-z]{1,7}|\d{1,3}| ?[^\w\s]|\s+")
 
 

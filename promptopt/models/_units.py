@@ -39,7 +39,7 @@ def units(requests: Sequence[GenerateRequest], most: int) -> list[list[int]]:
     made: list[list[int]] = []
     for i in in_order(requests):
         request = requests[i]
-        key = (request.messages, request.decoding, request.suffix)
+        key = (request.messages, request.decoding, request.suffix, request.logprobs)
         unit = found.get(key)
         if (
             unit is None
