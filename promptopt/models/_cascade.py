@@ -28,12 +28,12 @@ HIDDEN = -1e30
 """What masks add where nothing may be seen: finite, so that a part without anything to see has weight 0."""
 
 Scores = tuple[torch.Tensor, torch.Tensor]
-"""Attention's output `[.., heads, queries, width]` and, in float32, its log-sum-exp `[.., heads, queries]`."""
+"""Attention's output `[.., heads, queries, width]`; in float32, its log-sum-exp `[.., heads, queries]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a layer attends: the factor on the products, the sliding window (tokens), the cap on the products."""
+    """How a layer attends: the factor on the products, the sliding window (tokens), the cap on products."""
 
     scale: float
     window: int | None
@@ -102,7 +102,7 @@ def _attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    _mask: torch.Tensor | None,
     *,
     layout: Layout,
     scaling: float,
@@ -185,9 +185,7 @@ class PackLayout:
         return _beyond(self.depths[low:high], branch.start, count, window, dtype)
 
 
-def _beyond(
-    depths: torch.Tensor, start: int, count: int, window: int, dtype: torch.dtype
-) -> torch.Tensor:
+def _beyond(depths: torch.Tensor, start: int, count: int, window: int, dtype: torch.dtype) -> torch.Tensor:
     at = torch.arange(start, start + count, device=depths.device)
     return _additive(depths[:, None] - at[None] < window, dtype)
 
@@ -198,12 +196,12 @@ def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
-    """Give each of the key-value heads its queries: `[1, all, n, w]` to `[heads, all / heads, n, w]`, a view."""
+    """Give each key-value head its queries: `[1, all, n, w]` to `[heads, all / heads, n, w]`, a view."""
     return query if query.shape[1] == heads else query[0].unflatten(0, (heads, -1))
 
 
 def _spread(states: torch.Tensor, share: int) -> torch.Tensor:
-    """Show each key-value head to all of its queries: `[1, heads, n, w]` to `[heads, share, n, w]`, a view."""
+    """Show each key-value head to its queries: `[1, heads, n, w]` to `[heads, share, n, w]`, a view."""
     return states if share == 1 else states[0][:, None].expand(-1, share, -1, -1)
 
 

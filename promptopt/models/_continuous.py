@@ -145,7 +145,7 @@ class Generation:
         return [(live.row.job, live.row.reply) for live in new if live.row.reply is not None]
 
     def _read(self, outline: Plan, new: Sequence[_Live]) -> tuple[torch.Tensor, list[tuple[States, States]]]:
-        """Run the packs; return the logits `[rows, vocab]` and each row's own states `[heads, tokens, width]`."""
+        """Run the packs; return logits `[rows, vocab]` and the rows' own states `[heads, tokens, width]`."""
         device = self._engine.network.device
         ends = [outline.place(k, len(live.row.job.prompt) - 1) for k, live in enumerate(new)]
         logits: list[torch.Tensor] = []

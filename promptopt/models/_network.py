@@ -19,7 +19,7 @@ from ..records import Usage
 from ._batch import Job, Pair
 
 FORWARD_TOKENS = {True: 512, False: 8192}
-"""Most tokens of one forward of the packed engine, on the CPU (where they stay in its caches) and elsewhere."""
+"""Most tokens of one forward of the packed engine, on the CPU (to stay in its caches) and elsewhere."""
 BATCH_TOKENS = {True: 4096, False: 32768}
 """Most tokens of a batch, on the CPU and elsewhere."""
 
@@ -114,7 +114,7 @@ def release() -> None:
 
 
 def room(network: Network) -> int:
-    """Return how many tokens a batch may hold: on a GPU, as many as a third of its free memory has room for."""
+    """Return how many tokens a batch may hold: on a GPU, as many as fit into a third of its free memory."""
     most = BATCH_TOKENS[network.device.type == "cpu"]
     if network.device.type != "cuda":
         return most

@@ -80,7 +80,9 @@ class PaddedEngine:
             targets = torch.tensor(pair.continuation, dtype=torch.long, device=logits.device)
             logprobs = logits[row, -pair.kept : -1].float().log_softmax(-1)
             sums.append(logprobs.gather(-1, targets[:, None]).sum())
-        return [likelihood(pair, value) for pair, value in zip(pairs, torch.stack(sums).tolist(), strict=True)]
+        return [
+            likelihood(pair, value) for pair, value in zip(pairs, torch.stack(sums).tolist(), strict=True)
+        ]
 
     def _read(
         self, sequences: Sequence[tuple[int, ...]], common: int, *, keep: int, use_cache: bool
@@ -138,5 +140,3 @@ class PaddedEngine:
         return self.network.model(
             input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=use_cache, **accepted
         )
-
-

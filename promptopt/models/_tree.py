@@ -102,7 +102,7 @@ class Plan:
         return node.pack, node.base + depth - node.start
 
     def tail(self, sequence: int) -> list[int]:
-        """Return the indices, in its pack, of the tokens of a sequence that stand behind its kept branches."""
+        """Return the indices, in its pack, of a sequence's tokens behind its kept branches."""
         leaf = self.leaves[sequence]
         begin = len(leaf.chain[-1][0]) // 4 if leaf.chain else 0
         return [self.place(sequence, depth)[1] for depth in range(begin, leaf.end)]
@@ -309,7 +309,7 @@ def _lay(blocks: Sequence[_Block], number: int) -> Pack:
 
 
 def _close(nodes: Sequence[Node], ends: Ints, end: int) -> None:
-    """Say for each token of a subtree, in order, where its continuations end (`end` is that of the subtree)."""
+    """Say for each token of a subtree where its continuations end (`end` is that of the subtree)."""
     open_: list[Node] = []
     for node in nodes:
         while open_ and open_[-1] is not node.parent:

@@ -140,9 +140,9 @@ class LocalModel:
         return tokenizer
 
     @cached_property
-    def _decoder(self) -> Decoder:
+    def _network(self) -> Network:
         transformers = _transformers(self._where)
-        from ._network import Engine, Network
+        from ._network import Network
 
         device = self._pick_device()
         dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
@@ -178,7 +178,9 @@ class LocalModel:
         limit = self.batch_tokens or room(self._network)
         if not supported(self._network.model):
             return PaddedEngine(self._network, limit)
-        return PackedEngine(self._network, limit, min(limit, FORWARD_TOKENS[self._network.device.type == "cpu"]))
+        return PackedEngine(
+            self._network, limit, min(limit, FORWARD_TOKENS[self._network.device.type == "cpu"])
+        )
 
     def _pick_device(self) -> str:
         import torch
