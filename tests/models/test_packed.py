@@ -104,7 +104,7 @@ def test_rows_leave_and_others_enter(tmp_path, monkeypatch):
     net = network(tmp_path, "llama")
     prompt = tuple(range(5, 45))
     jobs = [Job((*prompt, k), Decoding(1 + 7 * (k % 4)), frozenset()) for k in range(50, 70)]
-    engine = PackedEngine(net, 300, 512)
+    engine = PackedEngine(net, 100, 512)
     rows = []
     original = PackedEngine.forward
 
