@@ -137,14 +137,10 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if gpu else "cpu")
     parser.add_argument("--prompts", type=int, default=4, help="prompts of a likelihood workload")
     parser.add_argument("--inputs", type=int, default=32, help="inputs (completions: twice as many)")
-    parser.add_argument(
-        "--sample", type=float, default=0.1, help="part of the cells for slow contenders"
-    )
+    parser.add_argument("--sample", type=float, default=0.1, help="part of the cells for slow contenders")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--continuous", action="store_true", help="transformers' continuous batching, too"
-    )
+    parser.add_argument("--continuous", action="store_true", help="transformers' continuous batching, too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = build(options.model, options.dtype, options.device)

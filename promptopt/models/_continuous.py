@@ -17,7 +17,7 @@ from ..contracts.model import Completion, Failure
 from ._batch import MAX_LOGITS, Job
 from ._cascade import Branch, PackLayout, RowLayout
 from ._network import release, too_large
-from ._rows import Row, choose
+from ._rows import Row, advance
 from ._tree import Key, Plan, as_bytes, common
 
 if TYPE_CHECKING:  # it imports this module, when it is asked to complete
@@ -139,7 +139,7 @@ class Generation:
             new.append(_Live(Row(job), chain, cost))
         logits, tails = self._read(outline, new)
         engine.branches = dict(new[-1].chain)
-        self._take(new, logits)
+        advance([live.row for live in new], logits, engine.network.text)
         going = [k for k, live in enumerate(new) if live.row.reply is None]
         self._lay(going, [new[k] for k in going], tails)
         return [(live.row.job, live.row.reply) for live in new if live.row.reply is not None]
@@ -165,12 +165,6 @@ class Generation:
                 keys, values = ([states[i][0][:, at] for states in layout.states] for i in (0, 1))
                 tails[k] = keys, values
         return torch.cat(logits)[torch.tensor(np.argsort(order), device=device)], tails
-
-    def _take(self, rows: Sequence[_Live], logits: torch.Tensor) -> None:
-        """Give each row its next token."""
-        tokens = choose(logits, [live.row for live in rows]).tolist()
-        for live, token in zip(rows, tokens, strict=True):
-            live.row.take(token, self._engine.network.text)
 
     def _lay(
         self, numbers: Sequence[int], new: Sequence[_Live], tails: Sequence[tuple[States, States]]
@@ -228,7 +222,7 @@ class Generation:
         logits = self._engine.forward(tokens, depths, layout)
         for row in live:
             row.length += 1
-        self._take(live, logits)
+        advance([row.row for row in live], logits, self._engine.network.text)
         self._live = [row for row in live if row.row.reply is None]
         return [(row.row.job, row.row.reply) for row in live if row.row.reply is not None]
 

@@ -57,9 +57,7 @@ class Row:
         self.reply = Completion(text, finish, usage, logprob=told)
 
 
-def advance(
-    rows: Sequence[Row], logits: torch.Tensor, text: Callable[[Sequence[int]], str]
-) -> torch.Tensor:
+def advance(rows: Sequence[Row], logits: torch.Tensor, text: Callable[[Sequence[int]], str]) -> torch.Tensor:
     """Give each row its next token, chosen from its logits `[rows, vocab]`; return the tokens `[rows]`."""
     tokens = choose(logits, rows)
     told: Sequence[float | None] = [None] * len(rows)

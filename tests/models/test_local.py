@@ -105,7 +105,7 @@ def test_a_sample_depends_neither_on_its_batch_nor_on_its_order(model):
 
 
 def test_a_reply_tells_the_mean_log_probability_of_its_tokens_when_asked(model):
-    network, tokenizer = model._decoder.model, model._tokenizer
+    network, tokenizer = model._network.model, model._tokenizer
     wanted = [replace(ask(text), logprobs=True) for text in TEXTS[:3]]
     sampled = replace(ask("x", 2, temperature=1.0), logprobs=True)
     *replies, free, plain = answers(model, [*wanted, sampled, ask(TEXTS[0])])
