@@ -61,8 +61,13 @@ def save_model(folder: Path, kind: str = "llama", *, context: int = 256, **token
     configs = {
         "llama": lambda: transformers.LlamaConfig(**usual),
         "mistral": lambda: transformers.MistralConfig(**usual, sliding_window=6, head_dim=16),
+        "qwen2": lambda: transformers.Qwen2Config(**usual),
         "qwen3": lambda: transformers.Qwen3Config(**usual, head_dim=16),
         "gemma3": lambda: transformers.Gemma3TextConfig(**usual, head_dim=16, sliding_window=6),
+        "gemma2": lambda: transformers.Gemma2Config(**usual, head_dim=16, sliding_window=6),
+        "gpt_neox": lambda: transformers.GPTNeoXConfig(
+            **{key: value for key, value in usual.items() if key != "num_key_value_heads"}
+        ),
         "gpt2": lambda: transformers.GPT2Config(**old, n_embd=32, n_positions=context),
         "bloom": lambda: transformers.BloomConfig(**old, hidden_size=32),
     }

@@ -1,15 +1,16 @@
 """A language model in this process: any Hugging Face causal language model folder or hub id.
 
-Requests are rendered, tokenised and packed into batches of similar length; `_decode` runs them. A reply
-never depends on what else is in the batch beyond floating-point rounding: every request samples with
-draws of its own. torch and transformers are imported on first use.
+Requests are rendered and tokenised; an engine runs them: `_packed`, which computes each distinct token
+once, for the families of models it knows, `_padded` for all others. A reply never depends on what else is
+computed beside it beyond floating-point rounding: every request samples with draws of its own. torch and
+transformers are imported on first use.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,12 +28,12 @@ from ..contracts.model import (
     always,
 )
 from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
-from ._batch import Job, Pair, pack
+from ._batch import Job, Pair
 from ._folder import find_folder, version_of
 from ._render import Renderer, insertion_markers
 
 if TYPE_CHECKING:  # it imports torch
-    from ._decode import Decoder
+    from ._network import Engine, Network
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 """Where configurations keep the most positions a model knows."""
@@ -50,8 +51,9 @@ class LocalModel:
         revision: branch, tag or commit of a hub id.
         device: `auto` (cuda, else mps, else cpu) or a torch device such as `cuda:1`.
         dtype: `auto` (float32 on the CPU, else the checkpoint's own), `float32`, `bfloat16` or `float16`.
-        batch_tokens: most padded tokens in a batch, replies included; None is 4,096 on the CPU and
-            32,768 elsewhere. A batch that does not fit into the device's memory is halved.
+        batch_tokens: most tokens in a batch, replies included (each distinct one once, or padded ones where
+            a family of models has to be padded); None is 4,096 on the CPU and what fits into the free memory,
+            at most 32,768, elsewhere. A batch that does not fit all the same is halved.
         chat: `template` renders the messages with the tokenizer's chat template, `plain` joins their
             contents by an empty line, `auto` takes the template if there is one.
         threads: CPU threads of torch while this model computes; None leaves them as they are.
@@ -81,23 +83,23 @@ class LocalModel:
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
     ) -> Iterator[tuple[int, Completion | Failure]]:
-        """Complete the requests, batch by batch, longest prompts first."""
+        """Complete the requests; those with common beginnings run side by side."""
         if not requests:
             return
-        decoder, renderer = self._ready()
-        yield from self._answer(renderer.jobs(requests), decoder.complete, admit)
+        engine, renderer = self._ready()
+        yield from self._answer(renderer.jobs(requests), engine.complete, admit)
 
     def loglikelihood(
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
-        """Score the continuations, batch by batch, longest first.
+        """Score the continuations, batch by batch; those with common beginnings run side by side.
 
         No end-of-text token is scored: a continuation is the beginning of a reply.
         """
         if not requests:
             return
-        decoder, renderer = self._ready()
-        yield from self._answer(renderer.pairs(requests), decoder.score, admit)
+        engine, renderer = self._ready()
+        yield from self._answer(renderer.pairs(requests), engine.score, admit)
 
     # -- what a subclass may say differently
 
@@ -138,9 +140,9 @@ class LocalModel:
         return tokenizer
 
     @cached_property
-    def _decoder(self) -> Decoder:
+    def _network(self) -> Network:
         transformers = _transformers(self._where)
-        from ._decode import Decoder
+        from ._network import Network
 
         device = self._pick_device()
         dtype = "float32" if self.dtype == "auto" and device == "cpu" else self.dtype
@@ -157,14 +159,28 @@ class LocalModel:
         if info["missing_keys"] or info["mismatched_keys"]:
             missing = sorted(info["missing_keys"]) or sorted(key for key, *_ in info["mismatched_keys"])
             raise ModelError(self._where, "the weights do not fit the configuration", got=missing[:3])
-        decoder = Decoder(model, self._tokenizer)
-        if "past_key_values" not in decoder.accepted:
+        network = Network(model, self._tokenizer)
+        if "past_key_values" not in network.accepted:
             raise ModelError(
                 self._where,
                 f"{type(model).__name__} keeps no key-value cache",
                 do="use a transformer, or serve this model and use openai/NAME with base_url",
             )
-        return decoder
+        return network
+
+    @cached_property
+    def _engine(self) -> Engine:
+        from ._cascade import supported
+        from ._network import FORWARD_TOKENS, room
+        from ._packed import PackedEngine
+        from ._padded import PaddedEngine
+
+        limit = self.batch_tokens or room(self._network)
+        if not supported(self._network.model):
+            return PaddedEngine(self._network, limit)
+        return PackedEngine(
+            self._network, limit, min(limit, FORWARD_TOKENS[self._network.device.type == "cpu"])
+        )
 
     def _pick_device(self) -> str:
         import torch
@@ -183,7 +199,7 @@ class LocalModel:
 
     @cached_property
     def _renderer(self) -> Renderer:
-        model, tokenizer = self._decoder.model, self._tokenizer
+        model, tokenizer = self._network.model, self._tokenizer
         config = model.config.get_text_config(decoder=True).to_dict()
         ids = model.generation_config.eos_token_id
         ends = [*(ids if isinstance(ids, list) else [ids]), tokenizer.eos_token_id]
@@ -194,62 +210,44 @@ class LocalModel:
             context=next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None),
         )
 
-    def _ready(self) -> tuple[Decoder, Renderer]:
+    def _ready(self) -> tuple[Engine, Renderer]:
         with self._lock:
-            return self._decoder, self._renderer
+            return self._engine, self._renderer
 
     # -- running
 
     def _answer(
         self,
         items: Sequence[Item | Failure],
-        run: Callable[[Sequence[Item]], list[Outcome | Failure]],
+        run: Callable[[Sequence[Item], Callable[[Item], bool]], Iterator[tuple[Item, Outcome | Failure]]],
         admit: Admit,
     ) -> Iterator[tuple[int, Outcome | Failure]]:
-        """Yield failures, then the outcomes of one batch after the other; equal items are run once."""
+        """Yield failures, then the outcomes as they come; equal items are run once."""
         positions: dict[Item, list[int]] = {}
         for position, item in enumerate(items):
             if isinstance(item, Failure):
                 yield position, item
             else:
                 positions.setdefault(item, []).append(position)
-        model = self._decoder.model
-        limit = self.batch_tokens or (4096 if model.device.type == "cpu" else 32768)
-        vocabulary = model.config.get_text_config(decoder=True).vocab_size
-        for batch in pack(list(positions), limit, vocabulary):
-            admitted: dict[Item, list[int]] = {}
-            for item in batch:
+        refused: list[int] = []
+
+        def admit_item(item: Item) -> bool:
+            answers = [admit(position) for position in positions[item]]
+            refused.extend(p for p, answer in zip(positions[item], answers, strict=True) if not answer)
+            positions[item] = [p for p, answer in zip(positions[item], answers, strict=True) if answer]
+            return any(answers)
+
+        outcomes = run(list(positions), admit_item)
+        with closing(outcomes):
+            while True:
+                with self._lock, _threads(self.threads):
+                    item, outcome = next(outcomes, (None, None))
+                while refused:
+                    yield refused.pop(), Failure("budget", "the budget has no room for this call")
+                if item is None or outcome is None:
+                    return
                 for position in positions[item]:
-                    if admit(position):
-                        admitted.setdefault(item, []).append(position)
-                    else:
-                        yield position, Failure("budget", "the budget has no room for this call")
-            with self._lock, _threads(self.threads):
-                outcomes = _halving(run, list(admitted))
-            for item, outcome in zip(admitted, outcomes, strict=True):
-                for position in admitted[item]:
                     yield position, outcome
-
-
-def _halving(
-    run: Callable[[Sequence[Item]], list[Outcome | Failure]], items: Sequence[Item]
-) -> list[Outcome | Failure]:
-    """Run a batch; when the device's memory is too small for it, run its halves."""
-    import torch
-
-    if not items:
-        return []
-    try:
-        return run(items)
-    except torch.OutOfMemoryError as error:
-        if len(items) == 1:
-            message = str(error).splitlines()[0]
-            return [Failure("error", f"out of memory on one request alone: {message}")]
-    # Outside the handler: the traceback holds on to the tensors of the batch that failed.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    half = len(items) // 2
-    return _halving(run, items[:half]) + _halving(run, items[half:])
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from promptopt.contracts.model import (
     LikelihoodRequest,
 )
 from promptopt.errors import ConfigError, MissingExtra, ModelError
-from promptopt.models import _batch, _decode
+from promptopt.models import _batch, _packed, _rows
 from promptopt.models._batch import Job, Pair, pack, shared
 from promptopt.models.local import LocalModel
 from promptopt.records import Message
@@ -59,7 +59,7 @@ def model(folder):
 
 def reference(model, text, steps=8):
     """Complete greedily without cache, mask or padding."""
-    network, tokenizer = model._decoder.model, model._tokenizer
+    network, tokenizer = model._network.model, model._tokenizer
     ids = tokenizer(text)["input_ids"]
     start = len(ids)
     with torch.no_grad():
@@ -71,15 +71,15 @@ def reference(model, text, steps=8):
 
 
 def reference_logprob(model, prompt, text):
-    network, tokenizer = model._decoder.model, model._tokenizer
+    network, tokenizer = model._network.model, model._tokenizer
     head, tail = tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"]
     with torch.no_grad():
         logprobs = network(input_ids=torch.tensor([head + tail])).logits[0].double().log_softmax(-1)
     return float(sum(logprobs[len(head) - 1 + k, token] for k, token in enumerate(tail)))
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3", "gemma3", "gpt2", "bloom"])
-def test_padded_batches_with_shared_prefixes_are_exact(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2", "bloom"])
+def test_batches_with_shared_prefixes_are_exact(tmp_path, kind):
     model = LocalModel(str(save_model(tmp_path / kind, kind)))
     together = answers(model, [ask(text) for text in TEXTS])
     assert [reply.text for reply in together] == [reference(model, text) for text in TEXTS]
@@ -105,7 +105,7 @@ def test_a_sample_depends_neither_on_its_batch_nor_on_its_order(model):
 
 
 def test_a_reply_tells_the_mean_log_probability_of_its_tokens_when_asked(model):
-    network, tokenizer = model._decoder.model, model._tokenizer
+    network, tokenizer = model._network.model, model._tokenizer
     wanted = [replace(ask(text), logprobs=True) for text in TEXTS[:3]]
     sampled = replace(ask("x", 2, temperature=1.0), logprobs=True)
     *replies, free, plain = answers(model, [*wanted, sampled, ask(TEXTS[0])])
@@ -124,9 +124,11 @@ def test_a_reply_tells_the_mean_log_probability_of_its_tokens_when_asked(model):
 
 def test_equal_requests_are_computed_once(folder, monkeypatch):
     seen = []
-    original = _decode.Decoder.complete
+    original = _packed.PackedEngine.complete
     monkeypatch.setattr(
-        _decode.Decoder, "complete", lambda self, jobs: seen.append(len(jobs)) or original(self, jobs)
+        _packed.PackedEngine,
+        "complete",
+        lambda self, jobs, admit: seen.append(len(jobs)) or original(self, jobs, admit),
     )
     model = LocalModel(str(folder))
     first, *others = answers(model, [ask("a", sample) for sample in range(5)])
@@ -160,10 +162,10 @@ def test_stop_strings_and_limits(model):
 
 def test_end_tokens_may_be_several_and_are_not_part_of_the_text(folder, monkeypatch):
     model = LocalModel(str(folder))
-    decoder = model._decoder
+    network = model._network.model
     (whole,) = answers(model, [ask("Hi", max_tokens=6)])
     ids = model._tokenizer(whole.text)["input_ids"]
-    monkeypatch.setattr(decoder.model.generation_config, "eos_token_id", [999, ids[2]])
+    monkeypatch.setattr(network.generation_config, "eos_token_id", [999, ids[2]])
     model.__dict__.pop("_renderer")
     (stopped,) = answers(model, [ask("Hi", max_tokens=6)])
     assert stopped.text == model._tokenizer.decode(ids[: ids.index(ids[2])])
@@ -203,44 +205,50 @@ def test_admit_is_asked_for_each_request_before_its_batch(model):
     assert {found[position].reason for position in refused} == {"budget"}
 
 
-def test_results_come_batch_by_batch(folder, monkeypatch):
+def test_results_come_as_they_finish(folder):
     model = LocalModel(str(folder), batch_tokens=30)
-    batches = []
-    original = _decode.Decoder.complete
-    monkeypatch.setattr(
-        _decode.Decoder, "complete", lambda self, jobs: batches.append(jobs) or original(self, jobs)
-    )
-    replies = model.generate([ask("x" * 10 + str(k)) for k in range(6)])
+    admitted = []
+    requests = [ask("x" * 10 + str(k)) for k in range(6)]
+    replies = model.generate(requests, lambda position: admitted.append(position) or True)
     next(replies)
-    assert len(batches) == 1
+    assert 0 < len(admitted) < 6
     replies.close()
-    assert len(batches) == 1
+    assert not torch.is_inference_mode_enabled()
+    scored = model.loglikelihood([LikelihoodRequest(r.messages, " yes") for r in requests])
+    next(scored)
     assert not torch.is_inference_mode_enabled()
 
 
-def test_a_batch_that_does_not_fit_is_halved(folder):
-    model = LocalModel(str(folder))
-    network = model._decoder.model
-    expected = answers(model, [ask(text) for text in TEXTS])
+@pytest.mark.parametrize("kind", ["llama", "bloom"])
+def test_a_batch_that_does_not_fit_is_halved(tmp_path, kind):
+    model = LocalModel(str(save_model(tmp_path / kind, kind)))
+    network = model._network.model
+    pairs = [(text, " yes") for text in TEXTS]
+    expected, logprobs = answers(model, [ask(text) for text in TEXTS]), scores(model, pairs)
     original, sizes = network.forward, []
+    model._network.__dict__["accepted"] = model._network.accepted
 
     def small(*args, **options):
-        sizes.append(len(options["input_ids"]))
-        if sizes[-1] > 4:
+        sizes.append(options["input_ids"].numel())
+        if sizes[-1] > 80:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")
         return original(*args, **options)
 
-    model._decoder.__dict__["accepted"] = model._decoder.accepted
     network.forward = small
     assert answers(model, [ask(text) for text in TEXTS]) == expected
-    assert max(sizes) > 4
+    assert max(sizes) > 80
+    for got, wanted in zip(scores(model, pairs), logprobs, strict=True):
+        assert got.logprob == pytest.approx(wanted.logprob, abs=1e-4)
 
     def none(*args, **options):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate\nmuch")
 
     network.forward = none
-    (failure,) = answers(model, [ask("x")])
-    assert (failure.reason, "\n" in failure.message) == ("error", False)
+    for (failure,) in (answers(model, [ask("x")]), scores(model, [("x", "y")])):
+        assert (failure.reason, "\n" in failure.message) == ("error", False)
+    # What did not fit leaves nothing behind.
+    network.forward = original
+    assert answers(model, [ask(text) for text in TEXTS]) == expected
 
 
 def test_chat_template_or_plain(tmp_path):
@@ -374,7 +382,7 @@ def test_missing_torch_names_the_extra(folder, monkeypatch):
 def test_weights_are_freed_with_the_model(folder):
     model = LocalModel(str(folder))
     answers(model, [ask("a")])
-    network = weakref.ref(model._decoder.model)
+    network = weakref.ref(model._network.model)
     del model
     gc.collect()
     assert network() is None
@@ -418,7 +426,7 @@ def test_many_logits_split_a_batch():
 def test_draws_follow_the_nucleus_distribution(logits, temperature, top_p):
     n = 4096
     uniform = (torch.arange(n) + 0.5) / n
-    tokens = _decode.draw(
+    tokens = _rows.draw(
         torch.tensor([logits]).expand(n, -1), torch.full((n,), temperature), torch.full((n,), top_p), uniform
     )
     weights = [math.exp((value - max(logits)) / temperature) for value in logits]
@@ -441,5 +449,5 @@ def test_draws_follow_the_nucleus_distribution(logits, temperature, top_p):
 def test_the_last_draw_is_a_token_that_can_occur():
     logits = torch.tensor([[0.0, 1.0, -torch.inf, -torch.inf]])
     one = torch.ones(1)
-    assert int(_decode.draw(logits, one, one, torch.tensor([1 - 2**-24]))) == 1
-    assert int(_decode.draw(logits, one, one * 1e-9, torch.tensor([0.0]))) == 1
+    assert int(_rows.draw(logits, one, one, torch.tensor([1 - 2**-24]))) == 1
+    assert int(_rows.draw(logits, one, one * 1e-9, torch.tensor([0.0]))) == 1

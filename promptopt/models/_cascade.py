@@ -1,0 +1,321 @@
+"""Attention of packed tokens over branches that are kept apart and never copied, for transformers' models.
+
+Each part (a tile of the pack, a kept branch) is attended to on its own, and the results are merged by the
+logarithm of their sums of exponentials. Sources: Dao et al. 2022, "FlashAttention", section 3.1 (the merge);
+Juravsky et al. 2024, "Hydragen: High-Throughput LLM Inference with Shared Prefixes", section 3.
+
+Imports torch, so it is imported on first use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from transformers import AttentionInterface
+
+from ._tree import Key, Pack
+
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text", "gpt2", "gpt_neox")
+"""Model types that are tested against the plain loop."""
+STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
+"""Rotary embeddings of a token that do not depend on what other tokens a forward holds."""
+NAME = "promptopt_cascade"
+HIDDEN = -1e30
+"""What masks add where nothing may be seen: finite, so that a part without anything to see has weight 0."""
+
+Scores = tuple[torch.Tensor, torch.Tensor]
+"""Attention's output `[.., heads, queries, width]`; in float32, its log-sum-exp `[.., heads, queries]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a layer attends: the factor on the products, the sliding window (tokens), the cap on products."""
+
+    scale: float
+    window: int | None
+    cap: float | None
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """Keys and values of the tokens from depth `start` on, a tensor `[1, heads, tokens, width]` a layer."""
+
+    start: int
+    keys: list[torch.Tensor] = field(default_factory=list)
+    values: list[torch.Tensor] = field(default_factory=list)
+
+    def part(self, key: Key) -> Branch:
+        """Return a view of the tokens of a shorter branch."""
+        here = slice(key[1] - self.start, len(key[0]) // 4 - self.start)
+        keys, values = ([states[:, :, here] for states in layers] for layers in (self.keys, self.values))
+        return Branch(key[1], keys, values)
+
+
+class Layout(Protocol):
+    """Who sees what in a forward."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
+    ) -> torch.Tensor:
+        """Return attention's output `[1, tokens, heads, width]` for states `[1, heads, tokens, width]`."""
+        ...
+
+
+def supported(model: Any) -> bool:
+    """Return whether a model's attention can be replaced by this one."""
+    config = model.config
+    ropes = set(_values(getattr(config, "rope_parameters", None) or {}, "rope_type"))
+    odd = ("use_bidirectional_attention", "add_cross_attention", "reorder_and_upcast_attn")
+    return (
+        config.model_type in FAMILIES
+        and ropes <= STATIC_ROPE
+        and not any(getattr(config, name, False) for name in odd)
+    )
+
+
+def _values(tree: Mapping[str, Any], name: str) -> Iterator[Any]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _values(value, name)
+        elif key == name:
+            yield value
+
+
+@contextmanager
+def cascading(model: Any) -> Iterator[None]:
+    """Let a model attend by the layout it is called with, for now."""
+    before = model.config._attn_implementation
+    # Without a mask function of this name, transformers makes no mask.
+    model.config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    _mask: torch.Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    return layout.attend(layer, query, key, value, Rule(scaling, sliding_window, softcap)), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+class PackLayout:
+    """Attention inside a pack and over the branches above it; keeps the branches that end in it."""
+
+    def __init__(self, pack: Pack, branches: Mapping[Key, Branch], device: torch.device) -> None:
+        """Prepare the forward of `pack`; `branches` are those it looks at and those it is to fill."""
+        self.depths = torch.from_numpy(pack.depths).to(device)
+        self._ends = torch.from_numpy(pack.ends).to(device)
+        self._pack, self._branches = pack, branches
+        self._masks: dict[tuple[int, int, int | None], torch.Tensor | None] = {}
+        self.states: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
+    ) -> torch.Tensor:
+        """Attend as `Layout` says."""
+        for low, high, name in self._pack.kept:
+            self._branches[name].keys.append(key[:, :, low:high].contiguous())
+            self._branches[name].values.append(value[:, :, low:high].contiguous())
+        if self.states is not None:
+            self.states.append((key, value))
+        heads = key.shape[1]
+        query, shape = _grouped(query, heads), query.shape
+        share = query.shape[1] if query.shape[0] == heads else 1
+        key, value = _spread(key, share), _spread(value, share)
+        scores = []
+        for low, high in self._pack.tiles:
+            mask, causal = self._tile(low, high, rule.window, query.dtype)
+            states = (x[:, :, low:high] for x in (query, key, value))
+            scores.append(part(*states, rule, mask, causal))
+        out, total = _joined(scores)
+        for low, high, name in self._pack.shared:
+            branch = self._branches[name]
+            mask = self._window(low, high, branch, layer, rule.window, query.dtype)
+            keys, values = _spread(branch.keys[layer], share), _spread(branch.values[layer], share)
+            here = slice(low, high)
+            merge(out[:, :, here], total[:, :, here], part(query[:, :, here], keys, values, rule, mask))
+        return out.reshape(shape).transpose(1, 2)
+
+    def _tile(
+        self, low: int, high: int, window: int | None, dtype: torch.dtype
+    ) -> tuple[torch.Tensor | None, bool]:
+        """Return the mask `[queries, keys]` of a tile, or that it is plainly causal."""
+        depths = self._pack.depths[low:high]
+        if window is not None and int(depths.max() - depths.min()) < window:
+            window = None
+        if (low, high, window) not in self._masks:
+            mask = None
+            if window is not None or int(self._pack.ends[low:high].min()) < high:
+                at = torch.arange(low, high, device=self.depths.device)
+                seen = (at[None] <= at[:, None]) & (at[:, None] < self._ends[None, low:high])
+                if window is not None:
+                    own = self.depths[low:high]
+                    seen &= own[:, None] - own[None] < window
+                mask = _additive(seen, dtype)
+            self._masks[low, high, window] = mask
+        mask = self._masks[low, high, window]
+        return mask, mask is None
+
+    def _window(
+        self, low: int, high: int, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
+    ) -> torch.Tensor | None:
+        """Return the mask of a range over a branch, where the layer's window ends inside it."""
+        if window is None or int(self._pack.depths[low:high].max()) - branch.start < window:
+            return None
+        count = branch.keys[layer].shape[2]
+        return _beyond(self.depths[low:high], branch.start, count, window, dtype)
+
+
+def _beyond(depths: torch.Tensor, start: int, count: int, window: int, dtype: torch.dtype) -> torch.Tensor:
+    at = torch.arange(start, start + count, device=depths.device)
+    return _additive(depths[:, None] - at[None] < window, dtype)
+
+
+def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    least = max(HIDDEN, torch.finfo(dtype).min)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, least)
+
+
+def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
+    """Give each key-value head its queries: `[1, all, n, w]` to `[heads, all / heads, n, w]`, a view."""
+    return query if query.shape[1] == heads else query[0].unflatten(0, (heads, -1))
+
+
+def _spread(states: torch.Tensor, share: int) -> torch.Tensor:
+    """Show each key-value head to its queries: `[1, heads, n, w]` to `[heads, share, n, w]`, a view."""
+    return states if share == 1 else states[0][:, None].expand(-1, share, -1, -1)
+
+
+def _joined(scores: Sequence[Scores]) -> Scores:
+    """Put the tiles one behind the other."""
+    if len(scores) == 1:
+        return scores[0]
+    # Laid out by tokens, as the kernel returns them and the model wants them.
+    out = torch.cat([out.transpose(1, 2) for out, _ in scores], 1).transpose(1, 2)
+    return out, torch.cat([total for _, total in scores], 2)
+
+
+def part(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    rule: Rule,
+    mask: torch.Tensor | None = None,
+    causal: bool = False,
+) -> Scores:
+    """Attend to one part of what is seen; shapes `[batch, heads, tokens, width]`, the mask broadcasts."""
+    if query.device.type == "cpu" and rule.cap is None:
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale
+        )  # type: ignore[no-any-return]
+    scores = (query @ key.transpose(-1, -2)).float() * rule.scale
+    if rule.cap is not None:
+        scores = torch.tanh(scores / rule.cap) * rule.cap
+    if causal:
+        size = scores.shape[-1]
+        mask = _additive(torch.ones(size, size, dtype=torch.bool, device=scores.device).tril(), scores.dtype)
+    if mask is not None:
+        scores = scores + mask
+    total = scores.logsumexp(-1)
+    return (scores - total[..., None]).exp().to(value.dtype) @ value, total
+
+
+def merge(out: torch.Tensor, total: torch.Tensor, more: Scores) -> None:
+    """Merge the scores of a further part into `out` and `total`, in place."""
+    weight = torch.sigmoid(more[1] - total)[..., None]
+    out.copy_(torch.lerp(out.float(), more[0].float(), weight))
+    total.copy_(torch.logaddexp(total, more[1]))
+
+
+@dataclass(slots=True, eq=False)
+class RowLayout:
+    """Attention of one new token in each of several rows, over its row and the branches before it.
+
+    Attributes:
+        keys: a tensor `[slots, heads, room, width]` a layer; the new token's are written to it.
+        values: the same.
+        slots: where each row is kept, ascending, `[rows]`.
+        runs: ranges of rows whose slots follow each other, and the first slot.
+        lengths: tokens that each row holds already, `[rows]`.
+        most: the largest of them.
+        depths: positions of the new tokens, `[rows]`.
+        deepest: the largest of them.
+        shared: ranges of rows, and the branch that all of them continue.
+    """
+
+    keys: Sequence[torch.Tensor]
+    values: Sequence[torch.Tensor]
+    slots: torch.Tensor
+    runs: Sequence[tuple[int, int, int]]
+    lengths: torch.Tensor
+    most: int
+    depths: torch.Tensor
+    deepest: int
+    shared: Sequence[tuple[int, int, Branch]]
+    _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict, init=False)
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
+    ) -> torch.Tensor:
+        """Attend as `Layout` says; the rows are the tokens."""
+        keys, values = self.keys[layer], self.values[layer]
+        rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
+        keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
+        values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
+        grouped = query[0].unflatten(0, (heads, -1))  # [heads, share, rows, width]
+        own = grouped.permute(2, 0, 1, 3)
+        mask = self._own(rule.window, size, query.dtype).expand(-1, heads, own.shape[2], -1)
+        scores = []
+        for low, high, slot in self.runs:
+            states = (x[slot : slot + high - low, :, :size] for x in (keys, values))
+            scores.append(part(own[low:high], *states, rule, mask[low:high]))
+        out, total = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*scores, strict=True))
+        for low, high, branch in self.shared:
+            here = grouped[:, :, low:high].flatten(1, 2)[None]
+            mask = self._window(low, high, branch, layer, rule.window, query.dtype)
+            if mask is not None:
+                mask = mask.repeat(own.shape[2], 1)
+            more, sums = part(here, branch.keys[layer], branch.values[layer], rule, mask)
+            apart = (own.shape[2], high - low)
+            more = more[0].unflatten(1, apart).permute(2, 0, 1, 3)
+            merge(out[low:high], total[low:high], (more, sums[0].unflatten(1, apart).permute(2, 0, 1)))
+        return out.reshape(1, rows, -1, out.shape[-1])
+
+    def _own(self, window: int | None, size: int, dtype: torch.dtype) -> torch.Tensor:
+        """Return the mask `[rows, 1, 1, tokens]` of the rows' own tokens."""
+        if window is not None and size <= window:
+            window = None
+        if (window, -1) not in self._masks:
+            at = torch.arange(size, device=self.lengths.device)
+            seen = at[None] <= self.lengths[:, None]
+            if window is not None:
+                seen &= self.lengths[:, None] - at[None] < window
+            self._masks[window, -1] = _additive(seen, dtype)[:, None, None]
+        return self._masks[window, -1]
+
+    def _window(
+        self, low: int, high: int, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
+    ) -> torch.Tensor | None:
+        if window is None or self.deepest - branch.start < window:
+            return None
+        count = branch.keys[layer].shape[2]
+        return _beyond(self.depths[low:high], branch.start, count, window, dtype)
