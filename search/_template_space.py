@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
@@ -270,6 +271,26 @@ class Space:
 def is_fixed(axis: Axis) -> bool:
     """Whether an axis has one value only."""
     return axis.low == axis.high if isinstance(axis, Number) else len(axis.values) == 1
+
+
+def first_value(axis: Axis) -> Value:
+    """Return the first alternative, or the lowest number."""
+    return axis.low if isinstance(axis, Number) else axis.values[0]
+
+
+def random_value(axis: Axis, rng: random.Random) -> Value:
+    """Draw a value, all alike."""
+    if isinstance(axis, Number) and not axis.whole and axis.step is None:
+        return rng.uniform(axis.low, axis.high)
+    return rng.choice(axis.values)
+
+
+def allows_any(space: Space, draws: int = 1000) -> bool:
+    """Whether some point is allowed: the first, or one of so many drawn at random."""
+    rng = random.Random(0)
+    return space.allows(space.draw(first_value)) or any(
+        space.allows(space.draw(lambda axis: random_value(axis, rng))) for _ in range(draws)
+    )
 
 
 def _matters(axis: Axis, point: Point, shown: Iterable[str]) -> bool:
