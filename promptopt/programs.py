@@ -72,7 +72,7 @@ class Named:
     name: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and the options; what is not set is left out, so that older prompts keep their ids."""
+        """Return the name and the options that are set: older prompts keep their ids."""
         options = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         return {"name": self.name} | {key: value for key, value in options.items() if value is not None}
 

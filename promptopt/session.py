@@ -103,7 +103,7 @@ class RunSession:
         workdir: Path,
         listen: Listener = ignore,
         before_scoring: Callable[[], None] = lambda: None,
-        on_note: Callable[[SearchNote], None] = lambda note: None,
+        on_note: Callable[[SearchNote], None] = lambda _: None,
     ) -> None:
         """Take the run's parts; `before_scoring` is called before anything is bought."""
         self.task = task

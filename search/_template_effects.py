@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -127,9 +127,7 @@ def effects(space: Space, tried: Sequence[Tried], seed: int = 0) -> Effects | No
         for name, code in codes.items()
     )
     pairs = _pairs(codes, seen, left, total, np.random.default_rng(seed))
-    return Effects(
-        len(tried), tuple(sorted(main, key=lambda e: -e.share)), pairs, noise / total
-    )
+    return Effects(len(tried), tuple(sorted(main, key=lambda e: -e.share)), pairs, noise / total)
 
 
 class _Code:
@@ -144,7 +142,7 @@ class _Code:
             numbers = np.array([float(value) for value in known])
             self._edges = np.unique(np.quantile(numbers, np.linspace(0, 1, MOST_LEVELS)[1:-1]))
             ends = [axis.low, *self._edges, axis.high]
-            named = [f"{low:g} to {high:g}" for low, high in zip(ends, ends[1:], strict=False)]
+            named = [f"{low:g} to {high:g}" for low, high in pairwise(ends)]
         else:
             named = [str(kind) for kind in kinds]
         self._places = {kind: place for place, kind in enumerate(kinds)}
@@ -201,9 +199,9 @@ def _pairs(
 
 
 def _between(values: Floats, group: Ints, cells: int) -> Floats:
-    """Return the variance component between groups of `[samples, trials]`: one-way random effects, by moments.
+    """Return the variance component between groups of `[samples, trials]`, by moments.
 
-    S. Searle, G. Casella and C. McCulloch, Variance Components, 1992, section 3.6 (unbalanced data).
+    S. Searle, G. Casella and C. McCulloch, Variance Components, 1992, section 3.6: one-way random effects.
     """
     member = np.eye(cells)[group]
     sizes = member.sum(axis=0)
@@ -241,7 +239,9 @@ def sentences(found: Effects) -> list[str]:
     for pair in found.pairs:
         if pair.p <= max(level, 1 / (1 + SHUFFLES)) and pair.share >= SMALL / 2:
             first, second = pair.names
-            lines.append(f"{first} and {second} act together: {pair.share:.0%} of the variance (p = {pair.p:.3f})")
+            lines.append(
+                f"{first} and {second} act together: {pair.share:.0%} of the variance (p = {pair.p:.3f})"
+            )
     return lines
 
 

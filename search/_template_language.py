@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from promptopt.errors import ConfigError, did_you_mean
 
@@ -24,8 +24,6 @@ CONDITION_KEYS = ("at_least", "at_most")
 LOWEST = {"demonstrations": 0, "temperature": 0.0, "max_tokens": 1}
 WHOLE = {"demonstrations": True, "max_tokens": True, "temperature": False}
 
-T = TypeVar("T")
-
 
 def read_axes(
     slots: Mapping[str, Any], order: Mapping[str, Any], parameters: Mapping[str, Any]
@@ -35,14 +33,20 @@ def read_axes(
     Raises:
         ConfigError: the first mistake.
     """
-    parts = {"slots": (slots, read_slot), "order": (order, read_order), "parameters": (parameters, read_number)}
+    parts = {
+        "slots": (slots, read_slot),
+        "order": (order, read_order),
+        "parameters": (parameters, read_number),
+    }
     axes: dict[str, Axis] = {}
     for part, (specs, read) in parts.items():
         for name, spec in specs.items():
             where = f"search.{part}.{name}"
             _check_name(where, name, part)
             if name in axes:
-                raise ConfigError(where, "the name is taken", do="give every slot, order and parameter its own")
+                raise ConfigError(
+                    where, "the name is taken", do="give every slot, order and parameter its own"
+                )
             for axis in read(where, name, spec):
                 axes[axis.name] = axis
     for axis in axes.values():
@@ -79,7 +83,7 @@ def read_slot(where: str, name: str, spec: Any) -> list[Axis]:
     else:
         raise ConfigError(inner, "must be a list of texts, or label: text", got=alternatives)
     if not texts:
-        raise ConfigError(inner, "is empty", do="write at least one text; `\"\"` stands for leaving it out")
+        raise ConfigError(inner, "is empty", do='write at least one text; `""` stands for leaving it out')
     if len(set(texts.values())) < len(texts):
         twice = next(text for text in texts.values() if list(texts.values()).count(text) > 1)
         raise ConfigError(inner, "holds a text twice", got=twice, do="take one out")
@@ -139,7 +143,7 @@ def read_number(where: str, name: str, spec: Any) -> list[Axis]:
 
 
 def read_conditions(where: str, spec: Any, axes: Mapping[str, Axis]) -> tuple[Condition, ...]:
-    """Read `axis: value`, `axis: [values]` or `axis: {at_least: ..., at_most: ...}`, all of which must hold."""
+    """Read `axis: value`, `axis: [values]` or `axis: {at_least: ..., at_most: ...}`; all must hold."""
     if not isinstance(spec, dict) or not spec:
         raise ConfigError(where, "must hold `slot: value` lines", got=spec)
     return tuple(_condition(f"{where}.{name}", str(name), wanted, axes) for name, wanted in spec.items())
@@ -242,7 +246,9 @@ def _check_members(axis: Axis, axes: Mapping[str, Axis]) -> None:
         if not isinstance(axes.get(member), Slot):
             names = [name for name, other in axes.items() if isinstance(other, Slot)]
             raise ConfigError(
-                f"search.order.{axis.name}", f"no slot {member!r}", do=did_you_mean(member, names or ["(none)"])
+                f"search.order.{axis.name}",
+                f"no slot {member!r}",
+                do=did_you_mean(member, names or ["(none)"]),
             )
 
 

@@ -262,7 +262,9 @@ class Space:
             return ""
         if isinstance(axis, Number):
             return str(point[name])
-        inner = {other: self._text(other, point) for other in axis.mentions(point[name]) if other in self.by_name}
+        inner = {
+            other: self._text(other, point) for other in axis.mentions(point[name]) if other in self.by_name
+        }
         if isinstance(axis, Order):
             return axis.join.join(text for other in axis.mentions(point[name]) if (text := inner[other]))
         return expand(axis.texts[str(point[name])], inner)
@@ -351,7 +353,9 @@ def check_slots(space: Space) -> None:
     mentioned |= {name for axis in space.axes if isinstance(axis, Order) for name in axis.members}
     for axis in space.axes:
         if axis.name not in mentioned and axis.name not in SETTINGS:
-            part = "parameters" if isinstance(axis, Number) else "order" if isinstance(axis, Order) else "slots"
+            part = (
+                "parameters" if isinstance(axis, Number) else "order" if isinstance(axis, Order) else "slots"
+            )
             raise ConfigError(
                 f"search.{part}.{axis.name}", "no text shows it", do=f"write {{{{{axis.name}}}}} into `text`"
             )

@@ -26,8 +26,10 @@ if TYPE_CHECKING:  # optuna is loaded when a search begins
     from optuna.trial import FrozenTrial
 
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
-TRIES = 100
-"""Draws before a sampler that repeats itself is helped out."""
+REPEATS = 5
+"""Draws of a sampler that repeats itself, or what is forbidden, before a neighbour of its last is taken."""
+TRIES = 200
+"""Draws before the space counts as tried out."""
 MOST_GRID = 100_000
 MARK = "promptopt"
 PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
@@ -61,8 +63,7 @@ class AskTell:
         self._space = space
         self._weighs = weighs
         self._rng = random.Random(seed)
-        with quiet():
-            self._sampler = _sampler(sampler, seed, startup, population, space.conditional)
+        self._startup, self._population = startup, population
         self._seen: set[tuple[tuple[str, Value], ...]] = set()
         self._queue: list[Point] = self._grid() if sampler == "grid" else [space.draw(first_value)]
         self._study = self._fresh()
@@ -106,7 +107,7 @@ class AskTell:
     def grow(self, space: Space) -> None:
         """Go on with a space whose slots have got more alternatives, keeping what was told.
 
-        Optuna fixes a parameter's alternatives for the life of a study, so the study is made anew.
+        Optuna fixes a parameter's alternatives for the life of a study, so study and sampler are made anew.
         """
         told = self._told()
         self._space = space
@@ -125,7 +126,9 @@ class AskTell:
         if len(self._told()) < 20 or self._weighs:
             return {}
         with quiet():
-            return get_param_importances(self._study, evaluator=PedAnovaImportanceEvaluator())
+            return get_param_importances(
+                self._study, evaluator=PedAnovaImportanceEvaluator(evaluate_on_local=False)
+            )
 
     def export(self, url: str, name: str) -> None:
         """Write the study into a database, in place of what an earlier process of this run wrote there."""
@@ -153,21 +156,32 @@ class AskTell:
                 return self._enqueued(point)
         if self._name == "grid":
             return None
-        for _ in range(TRIES):
+        for _ in range(REPEATS):
             trial = self._study.ask()
             point = self._space.draw(lambda axis, trial=trial: self._suggest(trial, axis))  # type: ignore[misc]
             if self._is_new(point):
                 return Asked(trial, point)
             self._forget(trial)
-        return self._any_left()
-
-    def _any_left(self) -> Asked | None:
-        """Return a point drawn at random that has not been tried; None if none turns up."""
-        for _ in range(TRIES):
-            point = self._space.draw(lambda axis: random_value(axis, self._rng))
-            if self._is_new(point):
-                return self._enqueued(point)
+        near = self._name not in ("random", "qmc")
+        for attempt in range(TRIES):
+            other = self._changed(point) if near and 2 * attempt < TRIES else self._random()
+            if self._is_new(other):
+                return self._enqueued(other)
         return None
+
+    def _changed(self, point: Point) -> Point:
+        """Return a point that differs in one axis, and in what depends on it."""
+        names = [axis.name for axis in self._space.open_axes if axis.name in point]
+        if not names:
+            return point
+        changed = self._rng.choice(names)
+        kept = {name: value for name, value in point.items() if name != changed}
+        return self._space.draw(
+            lambda axis: kept[axis.name] if axis.name in kept else random_value(axis, self._rng)
+        )
+
+    def _random(self) -> Point:
+        return self._space.draw(lambda axis: random_value(axis, self._rng))
 
     def _is_new(self, point: Point) -> bool:
         return tuple(point.items()) not in self._seen and self._space.allows(point)
@@ -229,7 +243,9 @@ class AskTell:
 
         with quiet():
             directions = ["maximize", "minimize"] if self._weighs else ["maximize"]
-            return optuna.create_study(directions=directions, sampler=self._sampler)
+            seed, conditional = self._rng.getrandbits(32), self._space.conditional
+            sampler = _sampler(self._name, seed, self._startup, self._population, conditional)
+            return optuna.create_study(directions=directions, sampler=sampler)
 
     def _told(self) -> list[FrozenTrial]:
         from optuna.trial import TrialState

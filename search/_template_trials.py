@@ -169,7 +169,9 @@ class Trials:
 
     def _dear(self) -> float:
         """Return the highest cost seen."""
-        costs = [cost.of(self._cost) for known in self._known.values() if self._cost and (cost := measure(known))]
+        costs = [
+            cost.of(self._cost) for known in self._known.values() if self._cost and (cost := measure(known))
+        ]
         return max(costs, default=0.0)
 
     def _violations(self, prompt: Prompt) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Template search: which wording of each slot, which parts, in which order, with what settings, by Optuna.
 
-Sources: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization" (NeurIPS; TPE); Akiba et al. 2019,
-"Optuna" (KDD); multi-fidelity as in iterated racing: López-Ibáñez et al. 2016, "The irace Package" (Operations
-Research Perspectives 3).
+Sources: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization" (NeurIPS; TPE); Akiba et al.
+2019, "Optuna" (KDD); multi-fidelity as in iterated racing: López-Ibáñez et al. 2016, "The irace Package"
+(Operations Research Perspectives 3).
 
 A job says what is open:
 
@@ -34,15 +34,15 @@ A job says what is open:
         - {role: "", demonstrations: {at_least: 3}}   # not both
       at_most: {characters: 2000, prompt_tokens: 300} # of an answer; also output_tokens
 
-A slot is a list of texts, or a mapping from labels to texts under `alternatives`; a text may hold input columns
-and other slots, so whole layouts can be alternatives (`text: "{{wording}}"`). `{{instruction}}` is the seed
-prompt's unless a slot has that name. Without `text`, the seed prompt's layout is used.
+A slot is a list of texts, or a mapping from labels to texts under `alternatives`; a text may hold input
+columns and other slots, so whole layouts can be alternatives (`text: "{{wording}}"`). `{{instruction}}` is
+the seed prompt's unless a slot has that name. Without `text`, the seed prompt's layout is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from math import ceil
 from statistics import fmean
 from typing import Annotated, Any, Literal
@@ -72,7 +72,7 @@ class TemplateSearch:
     """Search the space of a template by Optuna, each round a race on blocks of shared rows.
 
     1. Let the proposer add the paraphrases that slots ask for.
-    2. Ask the sampler for `batch` points that have not been tried; the first alternatives are the first point.
+    2. Ask the sampler for `batch` points that have not been tried; the first alternatives go first.
     3. Let their prompts race against the best so far (`selector`); prompts beyond a cap are dropped after a
        few rows. Tell the sampler one value for each: its mean reward on the rows it has met, corrected by how
        hard these rows are for the prompts that have met all.
@@ -217,7 +217,11 @@ class TemplateSearch:
             demonstration=_or(self.demonstration, own.demonstration),
             separator=_or(self.separator, own.separator),
         )
-        texts = [layout.user, layout.system, *(t for a in axes if isinstance(a, Slot) for t in a.texts.values())]
+        texts = [
+            layout.user,
+            layout.system,
+            *(t for a in axes if isinstance(a, Slot) for t in a.texts.values()),
+        ]
         named = {axis.name for axis in axes}
         if "instruction" not in named and any("instruction" in slots(part) for part in texts):
             axes = (*axes, Slot("instruction", {"the seed prompt's": seed.instruction}))
@@ -233,7 +237,9 @@ class TemplateSearch:
                     do="use `program: single`, or take it out",
                 )  # fmt: skip
         if not has_choice(space) and not any(isinstance(a, Slot) and a.paraphrases for a in axes):
-            raise ConfigError("search", "the template leaves nothing to choose", do="give a slot alternatives")
+            raise ConfigError(
+                "search", "the template leaves nothing to choose", do="give a slot alternatives"
+            )
         if not allows_any(space):
             raise ConfigError("search.forbid", "forbids every prompt", do="take a combination out")
         return space
@@ -292,7 +298,9 @@ class TemplateSearch:
         read = [[read_instruction(reply, self.max_chars) for reply in replies] for replies in drawn]
         in_turns = [its[n] for n in range(max(map(len, read), default=0)) for its in read if n < len(its)]
         known = set(axis.texts.values())
-        fresh = [text for text in dict.fromkeys(in_turns) if text and text not in known and not SLOT.search(text)]
+        fresh = [
+            text for text in dict.fromkeys(in_turns) if text and text not in known and not SLOT.search(text)
+        ]
         if not fresh:
             session.note(f"slot {axis.name}: the proposer wrote nothing new that can be used")
         return axis.with_texts(fresh[:wanted])
@@ -336,7 +344,9 @@ def _demonstrations(rows: Sequence[Example]) -> tuple[Demonstration, ...]:
 
 def _best_text(axis: Slot, found: Sequence[tuple[Asked, Outcome]]) -> str | None:
     """Return the text of the alternative with the best mean value; a mean of few counts for less."""
-    values = [(str(one.point[axis.name]), o.values[0]) for one, o in found if o.values and axis.name in one.point]
+    values = [
+        (str(one.point[axis.name]), o.values[0]) for one, o in found if o.values and axis.name in one.point
+    ]
     if not values:
         return None
     middle = fmean(value for _, value in values)
