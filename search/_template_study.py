@@ -281,7 +281,7 @@ def _sampler(name: SamplerName, seed: int, startup: int, population: int, condit
         case "tpe":
             return tpe
         case "gp":
-            _needs("torch", "local")
+            _needs("torch", "samplers")
             _needs("scipy", "samplers")
             return samplers.GPSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
         case "cmaes":  # numbers only; the slots are left to TPE
