@@ -3,10 +3,11 @@
     python -m benchmarks.template --record          # the exhaustive table, once: minutes to an hour on a CPU
     python -m benchmarks.template                   # searchers on the table, 20 seeds
 
-`--record` scores every prompt of the space on every row with the embedded model and writes
+`--record` scores every prompt of the space on every row with the embedded model, writing
 benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes
-on. The searchers then run on that table, as if they bought their cells. What counts is the best prompt that has
-met all rows: how far it is below the best of the table, and in how many seeds it is the best, at equal cells.
+on. The searchers then run on that table, as if they bought their cells. What counts is the best prompt that
+has met all rows: how far it is below the best of the table, and in how many seeds it is the best, at equal
+cells.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def main() -> None:
     """Record the table, or run the searchers on it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.template")
     parser.add_argument("--record", action="store_true")
-    parser.add_argument("--family", default="negation")
-    parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--family", default="second_word_letter")
+    parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--model", default="embedded/small")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--seeds", type=int, default=20)

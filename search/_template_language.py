@@ -89,10 +89,10 @@ def read_slot(where: str, name: str, spec: Any) -> list[Axis]:
         raise ConfigError(inner, "holds a text twice", got=twice, do="take one out")
     if _flag(f"{where}.optional", given.get("optional", False)) and "" not in texts.values():
         texts[LEFT_OUT] = ""
-    counts = {key: _count(f"{where}.{key}", given.get(key, 0)) for key in ("paraphrases", "grow")}
-    if any(counts.values()) and not any(texts.values()):
+    paraphrases, grow = (_count(f"{where}.{key}", given.get(key, 0)) for key in ("paraphrases", "grow"))
+    if (paraphrases or grow) and not any(texts.values()):
         raise ConfigError(where, "has no text that could be paraphrased")
-    return [Slot(name, texts, **counts)]
+    return [Slot(name, texts, paraphrases=paraphrases, grow=grow)]
 
 
 def read_order(where: str, name: str, spec: Any) -> list[Axis]:

@@ -70,7 +70,7 @@ class AskTell:
 
     def ask(self, count: int) -> list[Asked]:
         """Return up to `count` points that have not been tried; fewer when there are no more."""
-        asked = []
+        asked: list[Asked] = []
         with quiet():
             while len(asked) < count and (one := self._next()):
                 self._seen.add(tuple(one.point.items()))
@@ -141,9 +141,7 @@ class AskTell:
                 if MARK not in known[name].user_attrs:
                     raise ConfigError("search.storage", "holds another study of this name", got=name)
                 optuna.delete_study(study_name=name, storage=storage)
-            study = optuna.create_study(
-                storage=storage, study_name=name, directions=[d.name.lower() for d in self._study.directions]
-            )
+            study = optuna.create_study(storage=storage, study_name=name, directions=self._study.directions)
             study.set_user_attr(MARK, 1)
             study.add_trials([self._readable(trial) for trial in self._told()])
 
@@ -217,7 +215,8 @@ class AskTell:
             return trial.suggest_float(axis.name, axis.low, axis.high, step=axis.step, log=axis.log)
         if self._name == "qmc":  # its sequences fill numbers only
             return axis.values[trial.suggest_int(axis.name, 0, len(axis.values) - 1)]
-        chosen: Value = trial.suggest_categorical(axis.name, axis.values)
+        trial.suggest_categorical(axis.name, axis.values)
+        chosen: Value = trial.params[axis.name]
         return chosen
 
     def _encoded(self, axis: Axis, value: Value) -> Value:
@@ -242,7 +241,8 @@ class AskTell:
         import optuna
 
         with quiet():
-            directions = ["maximize", "minimize"] if self._weighs else ["maximize"]
+            reward, cost = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+            directions = [reward, cost] if self._weighs else [reward]
             seed, conditional = self._rng.getrandbits(32), self._space.conditional
             sampler = _sampler(self._name, seed, self._startup, self._population, conditional)
             return optuna.create_study(directions=directions, sampler=sampler)

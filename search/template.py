@@ -183,7 +183,7 @@ class TemplateSearch:
                 prompts = [space.compose(one.point, seed, sets) for one in asked]
                 outcomes = trials.race(prompts)
                 for one, prompt, outcome in zip(asked, prompts, outcomes, strict=True):
-                    notes = {"prompt": prompt.id, "rows": outcome.rows}
+                    notes: dict[str, str | float] = {"prompt": prompt.id, "rows": outcome.rows}
                     study.tell(one, outcome.values, outcome.violations, notes)
                     found.append((one, outcome))
                 if number % self.grow_every == 0 and len(found) < self.trials:

@@ -208,7 +208,7 @@ def print_study(study: Study, place: Path) -> None:
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:
-        print(f"search: {found.text}")
+        print(f"found:  {found.text}")
     for note in study.notes:
         print(f"note:   {note}")
     print(study.verdict.line)
