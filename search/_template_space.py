@@ -230,7 +230,7 @@ class Space:
         changes: dict[str, Any] = {"instruction": instruction, "template": template}
         if "demonstrations" in point:
             chosen = sets[str(point.get("demonstrations.set", "1"))]
-            changes["demonstrations"] = chosen[: int(point["demonstrations"])]
+            changes |= {"demonstrations": chosen[: int(point["demonstrations"])], "retriever": None}
         decoding = {name: point[name] for name in ("temperature", "max_tokens") if name in point}
         if decoding:
             changes["program"] = replace(seed.program, **decoding)  # type: ignore[type-var]

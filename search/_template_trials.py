@@ -17,6 +17,7 @@ from promptopt.pareto import CostName, Objective, measure
 from promptopt.prompt import Prompt
 from promptopt.records import Evaluation, Example
 
+from ._demos import score_fully
 from ._text import unique
 
 PROBE = 8
@@ -106,9 +107,7 @@ class Trials:
 
     def finish(self) -> None:
         """Score the best on all search rows that they do not show."""
-        for prompt in self.best:
-            shown = {demonstration.inputs for demonstration in prompt.demonstrations}
-            self._session.score([prompt], [r for r in self._session.task.rows if r.inputs not in shown])
+        score_fully(self._session, self.best)
 
     # --- races ---------------------------------------------------------------------------------------
 

@@ -53,9 +53,10 @@ from promptopt import plugins
 from promptopt.contracts.searcher import Session
 from promptopt.errors import BudgetExhausted, ConfigError, did_you_mean
 from promptopt.prompt import Demonstration, Prompt
-from promptopt.records import Example, digest
+from promptopt.records import digest
 from promptopt.template import SLOT, Template, fill, slots
 
+from ._demos import demonstration, part
 from ._template_effects import Tried, as_data, effects, sentences
 from ._template_language import read_axes, read_forbidden
 from ._template_space import Axis, Slot, Space, allows_any, check_slots
@@ -250,18 +251,18 @@ class TemplateSearch:
         if "demonstrations" not in space.by_name:
             return len(rows), {}
         most = int(space.by_name["demonstrations"].high)  # type: ignore[union-attr]
-        shown = max(round(self.pool * len(rows)), min(most, len(rows) // 2))
-        scored = max(1, len(rows) - shown)
-        known = {row.inputs for row in rows[:scored]}
-        pool = [row for row in rows[scored:] if row.answer and row.inputs not in known]
-        if len(pool) < most:
+        parted = part(rows, self.pool, most, "search.parameters.demonstrations")
+        if len(parted.pool) < most:
             raise ConfigError(
-                "search.parameters.demonstrations", f"only {len(pool)} search rows can be shown", got=most,
+                "search.parameters.demonstrations",
+                f"only {len(parted.pool)} search rows can be shown",
+                got=most,
                 do="lower `high`, raise `pool`, or give more rows with answers",
-            )  # fmt: skip
+            )
         labels = space.by_name.get("demonstrations.set")
         names = list(labels.texts) if isinstance(labels, Slot) else ["1"]
-        return scored, {name: _demonstrations(session.rng.sample(pool, most)) for name in names}
+        draws = {name: session.rng.sample(parted.pool, most) for name in names}
+        return parted.scored, {name: tuple(map(demonstration, rows)) for name, rows in draws.items()}
 
     # --- more alternatives ---------------------------------------------------------------------------
 
@@ -336,10 +337,6 @@ class TemplateSearch:
 
 def _or(given: str | None, default: str) -> str:
     return default if given is None else given
-
-
-def _demonstrations(rows: Sequence[Example]) -> tuple[Demonstration, ...]:
-    return tuple(Demonstration(row.inputs, row.answer) for row in rows)
 
 
 def _best_text(axis: Slot, found: Sequence[tuple[Asked, Outcome]]) -> str | None:
