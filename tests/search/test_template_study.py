@@ -1,5 +1,10 @@
 """Asking and telling: every sampler is seeded, quiet, tries nothing twice, and survives growth."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from toys import chance
 
@@ -140,3 +145,15 @@ def test_a_study_of_somebody_else_is_left_alone(tmp_path):
         ask_tell("random").export(url, "mine")
     with pytest.raises(ConfigError, match=r"search.storage: cannot be opened"):
         open_storage("nonsense")
+
+
+def test_another_process_tries_the_same_points():
+    """What is a set in Optuna is in another order there; a resumed run must not notice."""
+    code = "from test_template_study import *; print(play(ask_tell('tpe')))"
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    own = os.environ.get("PYTHONHASHSEED", "0")
+    environment = {**os.environ, "PYTHONHASHSEED": "1" if own != "1" else "2", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == str(play(ask_tell("tpe")))
