@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # optuna is loaded when a search begins
     from optuna.trial import FrozenTrial
 
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
-REPEATS = 5
+REPEATS = 2
 """Draws of a sampler that repeats itself, or what is forbidden, before a neighbour of its last is taken."""
 TRIES = 200
 """Draws before the space counts as tried out."""
