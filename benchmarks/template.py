@@ -197,7 +197,10 @@ class TableSession:
         """Do nothing of the kind."""
         return False
 
-    def note(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+        """Keep quiet."""
+
+    def note(self, text: str) -> None:
         """Keep quiet."""
 
 

@@ -250,7 +250,7 @@ class RunSession:
             self._abilities[role, what] = able
         return self._abilities[role, what]
 
-    def note(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep a line, and the data behind it, for the result."""
         self._on_note(SearchNote(" ".join(text.split()), dict(data or {})))
 

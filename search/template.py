@@ -320,19 +320,19 @@ class TemplateSearch:
         tried = [Tried(one.point, o.values[0], o.rows) for one, o in found if o.values and o.rows]
         mattered = effects(space, tried)
         if mattered is None:
-            session.note(f"template: {len(tried)} prompts are too few to tell which slot mattered")
+            session.report(f"template: {len(tried)} prompts are too few to tell which slot mattered")
         else:
             first, *more = sentences(mattered)
-            session.note(f"template: {first}", as_data(mattered, study.importances()))
+            session.report(f"template: {first}", as_data(mattered, study.importances()))
             for line in more:
-                session.note(line)
+                session.report(line)
         beyond = sum(not outcome.fits for _, outcome in found)
         if beyond:
-            session.note(f"template: {beyond} of {len(found)} prompts were beyond a cap")
+            session.report(f"template: {beyond} of {len(found)} prompts were beyond a cap")
         if self.storage is not None:
             name = f"{MARK} template {digest([key, session.task.seed_prompt.id, repr(self)])}"
             study.export(self.storage, name)
-            session.note(f"template: the study is in {self.storage} as {name!r}")
+            session.report(f"template: the study is in {self.storage} as {name!r}")
 
 
 def _or(given: str | None, default: str) -> str:

@@ -114,7 +114,7 @@ class Session(Protocol):
         """Whether a model is able, found by one journaled probe."""
         ...
 
-    def note(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Say something of the search to whoever reads the result; costs nothing, and a replay says it again.
 
         Args:

@@ -63,8 +63,10 @@ class Bench:
         self.asked += [text for text in texts for _ in range(n)]
         return [[self.reply(text, before + c * n + i) for i in range(n)] for c, text in enumerate(texts)]
 
-    def note(self, text, data=None):
+    def report(self, text, data=None):
         self.notes.append((text, data))
+
+    note = report
 
     def met(self, prompt):
         return sum(key == prompt.id for key, _ in self.cells)
