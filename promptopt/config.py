@@ -370,7 +370,10 @@ def _check_plugin(
     try:
         plugins.construct(factory, options, f"{kind[:-1]} {name}")
     except BadInput as error:
-        raise PluginError(places.where(path), str(error)) from error
+        # A plug-in that reads a part of the job itself says where in it the mistake is: `search.slots.role`.
+        inside = error.where.split(".")[1:] if error.where.startswith(f"{path[0]}.") else []
+        named = (int(part) if part.isdecimal() else part for part in inside)
+        raise PluginError(places.where((*path, *named)), str(error)) from error
 
 
 def _check_prices(job: Job, places: _Places) -> None:

@@ -18,6 +18,7 @@ EXTRAS = {
     **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
     **dict.fromkeys(("sacrebleu", "rouge_score", "math_verify", "jinja2", "pyarrow", "datasets"), "text"),
     **dict.fromkeys(("ray", "psycopg"), "scale"),
+    **dict.fromkeys(("cmaes", "scipy"), "samplers"),
 }
 """Which extra brings a package."""
 

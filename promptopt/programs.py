@@ -27,7 +27,7 @@ Extract = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One call a program wants: messages, which sample of them, and a temperature (None: the job's).
+    """One call a program wants: messages, which sample of them, and decoding where it is not the job's.
 
     `logprobs` asks for the reply's log-probability, too.
     """
@@ -36,6 +36,7 @@ class Ask:
     sample: int = 0
     temperature: float | None = None
     logprobs: bool = False
+    max_tokens: int | None = None
 
 
 Run = Generator[tuple[Ask, ...], tuple[Completion, ...], str]
@@ -71,20 +72,38 @@ class Named:
     name: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and the options."""
-        return {"name": self.name} | {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        """Return the name and the options that are set: older prompts keep their ids."""
+        options = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {"name": self.name} | {key: value for key, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Single(Named):
-    """One call, its reply is the answer."""
+    """One call, its reply is the answer.
+
+    Attributes:
+        temperature: of this prompt's replies; None: the job's.
+        max_tokens: most tokens of a reply; None: the job's.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
 
     name: ClassVar[str] = "single"
     calls: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        """Refuse what no model takes; make equal temperatures give equal ids."""
+        if self.temperature is not None:
+            if not 0 <= self.temperature <= 2:
+                raise ConfigError("program single.temperature", "must be from 0 to 2", got=self.temperature)
+            object.__setattr__(self, "temperature", float(self.temperature))
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ConfigError("program single.max_tokens", "must be at least 1", got=self.max_tokens)
+
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask once."""
-        (reply,) = yield (Ask(messages, sample),)
+        (reply,) = yield (Ask(messages, sample, self.temperature, max_tokens=self.max_tokens),)
         return reply.text
 
 

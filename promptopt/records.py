@@ -248,6 +248,14 @@ def fold_inputs(inputs: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(" ".join(inputs[name].casefold().split()) for name in sorted(inputs))
 
 
+@dataclass(frozen=True, slots=True)
+class SearchNote:
+    """What a searcher says of its search: a line for people, and the plain JSON data behind it."""
+
+    text: str
+    data: Mapping[str, Any]
+
+
 def canonical_json(value: Any) -> str:
     """Serialise to JSON with sorted keys and no white space, so that equal values give equal text."""
     return _CANONICAL.encode(value)
@@ -281,6 +289,7 @@ __all__ = [
     "Message",
     "Price",
     "Score",
+    "SearchNote",
     "Usage",
     "canonical_json",
     "digest",

@@ -217,6 +217,8 @@ class Scorer:
         decoding = self._decoding
         if ask.temperature is not None:
             decoding = replace(decoding, temperature=ask.temperature)
+        if ask.max_tokens is not None:
+            decoding = replace(decoding, max_tokens=ask.max_tokens)
         return GenerateRequest(ask.messages, decoding, ask.sample, logprobs=ask.logprobs)
 
     def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from . import plugins
 from .calls import Caller
@@ -23,7 +23,7 @@ from .events import Listener, Notice, Scored, StageName, ignore
 from .journal import Journal
 from .memory import Memory, rank_back, renamed
 from .prompt import Prompt
-from .records import Budget, Evaluation, Example, Message, digest
+from .records import Budget, Evaluation, Example, Message, SearchNote, digest
 from .scoring import Scorer
 
 PROBES: Mapping[str, Request] = {
@@ -103,6 +103,7 @@ class RunSession:
         workdir: Path,
         listen: Listener = ignore,
         before_scoring: Callable[[], None] = lambda: None,
+        on_note: Callable[[SearchNote], None] = lambda _: None,
     ) -> None:
         """Take the run's parts; `before_scoring` is called before anything is bought."""
         self.task = task
@@ -116,6 +117,7 @@ class RunSession:
         self._seed = seed
         self._listen = listen
         self._before_scoring = before_scoring
+        self._on_note = on_note
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
         self._memory = Memory()
@@ -247,6 +249,10 @@ class RunSession:
                 able = not isinstance(outcome, Failure)
             self._abilities[role, what] = able
         return self._abilities[role, what]
+
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+        """Keep a line, and the data behind it, for the result."""
+        self._on_note(SearchNote(" ".join(text.split()), dict(data or {})))
 
     def _rows(self, rows: int | Sequence[Example] | None) -> Sequence[Example]:
         if rows is None:

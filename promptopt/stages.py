@@ -24,7 +24,7 @@ from .pareto import front
 from .plan import make_power, proving_units
 from .power import Power, observed_power
 from .prompt import Prompt
-from .records import Evaluation, Example
+from .records import Evaluation, Example, SearchNote
 from .reserve import Reserve
 from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
@@ -103,6 +103,7 @@ class Run:
         self._workdir = workdir
         self._noted = 0.0
         self._ticked = 0.0
+        self._notes: list[SearchNote] = []
         self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(self._noted_down("elapsed") or 0.0)
         self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed, clock=clock)
@@ -158,6 +159,7 @@ class Run:
             workdir=self._workdir,
             listen=self.listen,
             before_scoring=self._reserve.hold,
+            on_note=self._notes.append,
         )
         try:
             self._enter("baseline", len(task.splits.search))
@@ -261,6 +263,7 @@ class Run:
             power=power or make_power(self.setup),
             overlap=overlap(best, task.seed_prompt, task.splits.search),
             drift=format_drift(*met),
+            search_notes=tuple(self._notes),
         )
 
     # --- the parts of stages -------------------------------------------------------------------------

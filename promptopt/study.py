@@ -15,7 +15,7 @@ from .ledger import Spent
 from .pareto import Objective, Point, measure
 from .power import Power
 from .prompt import Prompt
-from .records import Evaluation
+from .records import Evaluation, SearchNote
 from .verdict import Verdict
 
 Stopped = Literal["finished", "budget"]
@@ -66,6 +66,7 @@ class Study:
         overlap: what the winner repeats of search rows.
         drift: whether the winner's replies still read as answers.
         leaderboard: the searchers that competed, best first on the test rows; empty for one alone.
+        search_notes: what the searcher says of its search.
     """
 
     best: Prompt
@@ -84,6 +85,7 @@ class Study:
     overlap: Overlap | None = None
     drift: FormatDrift | None = None
     leaderboard: tuple[Entry, ...] = ()
+    search_notes: tuple[SearchNote, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ class Study:
             "gap": _plain(self.gap),
             "power": _plain(self.power),
             "guards": {"overlap": _plain(self.overlap), "format": _plain(self.drift)},
+            "search_notes": [{"text": note.text, "data": note.data} for note in self.search_notes],
             "candidates": len(self.candidates),
             "objective": asdict(self.objective),
             "front": [point.to_dict() for point in self.front],

@@ -236,5 +236,8 @@ class _Slice:
     def note(self, text: str) -> None:
         self._session.note(text)
 
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+        self._session.report(text, data)
+
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         return self._session.can(role, what)

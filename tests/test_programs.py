@@ -43,6 +43,18 @@ def test_single_asks_once_and_returns_the_reply():
     assert (ask.messages, ask.sample, ask.temperature) == (QUESTION, 3, None)
 
 
+def test_a_single_call_may_bring_its_own_decoding_and_keeps_its_id_without():
+    assert Single().to_dict() == {"name": "single"}
+    own = Single(1, 9)
+    assert own == program_from_dict(own.to_dict())
+    assert own.to_dict() == {"name": "single", "temperature": 1.0, "max_tokens": 9}
+    _, (((ask),),) = drive(own, lambda ask: "4")
+    assert (ask.temperature, ask.max_tokens) == (1.0, 9)
+    for options in ({"temperature": 3}, {"temperature": -1}, {"max_tokens": 0}):
+        with pytest.raises(BadInput):
+            Single(**options)
+
+
 def test_chain_of_thought_reasons_then_extracts():
     replies = iter(["Two and two make four.", "4"])
     answer, asked = drive(ChainOfThought(), lambda ask: next(replies))

@@ -207,6 +207,8 @@ def print_study(study: Study, place: Path) -> None:
     print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
+    for found in study.search_notes:
+        print(f"found:  {found.text}")
     for note in study.notes:
         print(f"note:   {note}")
     print(study.verdict.line)

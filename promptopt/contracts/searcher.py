@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..prompt import Prompt
 from ..records import Budget, Evaluation, Example, Message
@@ -112,6 +112,15 @@ class Session(Protocol):
 
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         """Whether a model is able, found by one journaled probe."""
+        ...
+
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+        """Say something of the search to whoever reads the result; costs nothing, and a replay says it again.
+
+        Args:
+            text: one line for people, shown when the run ends.
+            data: plain JSON data behind it, for `result.json`.
+        """
         ...
 
 

@@ -355,6 +355,9 @@ class _WatchedSession:
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         return self._noting(lambda: self._session.can(role, what))
 
+    def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
+        self._session.report(text, data)
+
     def _noting(self, call: Callable[[], T]) -> T:
         try:
             return call()

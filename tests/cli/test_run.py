@@ -199,3 +199,25 @@ def test_a_budget_that_cannot_pay_all_searchers_says_how_much_it_takes(
     assert "the final comparison for each of 2 searchers; got 100; give it 192 or more" in err
     assert main(["run", "job", "--search", "seed_only,paraphraze"]) == 2
     assert "unknown searcher 'paraphraze'; did you mean 'paraphrases'?" in capsys.readouterr().err
+
+
+def test_what_the_searcher_says_of_its_search_is_in_the_closing_lines(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    search = (
+        "search:\n  name: template\n  trials: 12\n  sampler: grid\n"
+        '  text: "{{role}}\\n{{task}}\\nInput: {{input}}\\nOutput:"\n'
+        '  slots:\n    role: ["", You are a clerk., You are a cat.]\n'
+        "    task: [Repeat it., Write it in capitals., Sing it., Say it.]\n"
+    )
+    make_world(
+        tmp_path / "job",
+        JOB.replace("search: {name: ape, num_prompts_per_subsample: 3, rounds: 0}\n", search),
+    )
+    assert main(["run", "job"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line for line in lines if line.startswith("found: "))
+    assert first.startswith("found:  template: over 12 prompts task explains ")
+    notes = json.loads((tmp_path / "runs" / "latest" / "result.json").read_text())["search_notes"]
+    assert "found:  " + notes[0]["text"] == first
+    assert notes[0]["data"]["axes"][0]["name"] == "task"

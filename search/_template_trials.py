@@ -1,0 +1,192 @@
+"""How the prompts of a template are tried: blocks of shared rows, the worse ones dropped early, caps kept.
+
+One value is told for each prompt, whatever rows it has met; the scores of single rows stay in the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from promptopt.contracts.searcher import Session
+from promptopt.contracts.selector import Selector
+from promptopt.errors import ConfigError
+from promptopt.pareto import CostName, Objective, measure
+from promptopt.prompt import Prompt
+from promptopt.records import Evaluation, Example
+
+from ._demos import score_fully
+from ._text import unique
+
+PROBE = 8
+"""Rows that tell what a prompt's answers cost, before more is spent on it."""
+FIRST, FEWEST, SHARE = 32, 10, 4
+"""Rows of the first block of a front: so many, but no more than a quarter, and at least the fewest."""
+TOKEN_CAPS: tuple[CostName, ...] = ("prompt_tokens", "output_tokens")
+CAPS = ("characters", *TOKEN_CAPS)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a prompt.
+
+    Attributes:
+        values: reward, and cost where it is weighed; None when too many cells failed.
+        rows: how many it has met.
+        violations: by cap, how far it is passed, as a share of the cap; 0 or less is within.
+    """
+
+    values: tuple[float, ...] | None
+    rows: int
+    violations: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is within all caps."""
+        return all(violation <= 0 for violation in self.violations.values())
+
+
+class Trials:
+    """The prompts tried so far.
+
+    Args:
+        session: scores them.
+        rows: how many of the search rows they may meet; blocks are prefixes of them.
+        selector: drops the worse ones; not used when a cost is weighed.
+        keep: how many of each race go on to the next; they have met all rows.
+        cost: what is weighed against the reward, if anything.
+        caps: most `characters`, `prompt_tokens` or `output_tokens` of an answer.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        rows: int,
+        *,
+        selector: Selector,
+        keep: int,
+        cost: CostName | None,
+        caps: Mapping[str, float],
+    ) -> None:
+        """Score the seed prompt, which shows how hard each row is.
+
+        Raises:
+            ConfigError: tokens are to be weighed or capped, and the target counts none.
+        """
+        self._session = session
+        self._rows = rows
+        self._selector = selector
+        self._keep = keep
+        self._cost = cost
+        self._caps = caps
+        self._known: dict[str, Evaluation] = {}
+        self._lowest = math.inf
+        self.best: list[Prompt] = []
+        (seed,) = self._score([session.task.seed_prompt], rows)
+        if (cost or set(caps) & set(TOKEN_CAPS)) and measure(seed) is None:
+            where = "search.cost" if cost else "search.at_most"
+            raise ConfigError(where, "the target counts no tokens", do="cap `characters`, or take it out")
+
+    def race(self, prompts: Sequence[Prompt]) -> list[Outcome]:
+        """Let new prompts meet the best of earlier races, and return what came of each."""
+        over = {prompt.id: self._violations(prompt) for prompt in prompts}
+        short = [p for p in prompts if over[p.id].get("characters", 0) <= 0]
+        if set(self._caps) & set(TOKEN_CAPS) and short:
+            self._score(unique(short), min(PROBE, self._rows))
+            over = {prompt.id: self._violations(prompt) for prompt in prompts}
+        fitting = [p for p in prompts if all(v <= 0 for v in over[p.id].values())]
+        runners = unique([*self.best, *fitting])
+        if fitting:
+            self.best = self._front(runners) if self._cost else self._select(runners)
+        hard = self._hardness()
+        outcomes = [self._outcome(prompt, hard, over[prompt.id]) for prompt in prompts]
+        self._lowest = min([self._lowest, *(o.values[0] for o in outcomes if o.values)])
+        return outcomes
+
+    def finish(self) -> None:
+        """Score the best on all search rows that they do not show."""
+        score_fully(self._session, self.best)
+
+    # --- races ---------------------------------------------------------------------------------------
+
+    def _select(self, runners: Sequence[Prompt]) -> list[Prompt]:
+        def score(places: Sequence[int], n: int) -> list[Evaluation]:
+            return self._score([runners[place] for place in places], n)
+
+        keep = min(self._keep, len(runners))
+        return [runners[place] for place in self._selector.select(score, len(runners), self._rows, keep)]
+
+    def _front(self, runners: Sequence[Prompt]) -> list[Prompt]:
+        """Halve by fronts of reward against cost, doubling the rows; what nothing beats goes first."""
+        objective = Objective("pareto", self._cost or "prompt_tokens")
+        alive = list(runners)
+        n = min(self._rows, max(FEWEST, min(FIRST, self._rows // SHARE)))
+        while True:
+            scored = zip(alive, self._score(alive, n), strict=True)
+            ranked = sorted(scored, key=lambda pair: (not pair[1].comparable, -pair[1].mean))
+            alive = objective.order(ranked)
+            if n == self._rows:
+                return alive[: self._keep]
+            alive = alive[: max(self._keep, math.ceil(len(alive) / 2))]
+            n = min(self._rows, 2 * n)
+
+    def _score(self, prompts: Sequence[Prompt], n: int) -> list[Evaluation]:
+        found = self._session.score(prompts, n)
+        for prompt, evaluation in zip(prompts, found, strict=True):
+            known = self._known.get(prompt.id)
+            if known is None or known.met < evaluation.met:
+                self._known[prompt.id] = evaluation
+        return found
+
+    # --- values --------------------------------------------------------------------------------------
+
+    def _hardness(self) -> dict[str, float]:
+        """Return each row's mean score over the prompts that have met all rows."""
+        whole = [evaluation.values for evaluation in self._known.values() if evaluation.met == self._rows]
+        scores: dict[str, list[float]] = {}
+        for values in whole:
+            for row, value in values.items():
+                scores.setdefault(row, []).append(value)
+        return {row: fmean(its) for row, its in scores.items()}
+
+    def _outcome(self, prompt: Prompt, hard: Mapping[str, float], over: Mapping[str, float]) -> Outcome:
+        """Return a prompt's reward as it would be on all rows: a block of easy rows flatters nobody."""
+        known = self._known.get(prompt.id)
+        if known is None:  # too long to be tried; its value must not attract
+            worst = self._lowest if self._lowest < math.inf else min(hard.values(), default=0.0)
+            return Outcome((worst, self._dear()) if self._cost else (worst,), 0, over)
+        shared = [row for row in known.values if row in hard]
+        if not known.comparable or not shared:
+            return Outcome(None, known.met, over)
+        reward = fmean(hard.values()) + fmean(known.values[row] - hard[row] for row in shared)
+        if self._cost is None:
+            return Outcome((reward,), known.met, over)
+        cost = measure(known)
+        return Outcome(None if cost is None else (reward, cost.of(self._cost)), known.met, over)
+
+    def _dear(self) -> float:
+        """Return the highest cost seen."""
+        costs = [
+            cost.of(self._cost) for known in self._known.values() if self._cost and (cost := measure(known))
+        ]
+        return max(costs, default=0.0)
+
+    def _violations(self, prompt: Prompt) -> dict[str, float]:
+        """Return how far each cap is passed, as far as it is known."""
+        found: dict[str, float] = {}
+        known = self._known.get(prompt.id)
+        spent = measure(known) if known is not None else None
+        for name, cap in self._caps.items():
+            if name == "characters":
+                rows = self._session.task.rows[:PROBE]
+                found[name] = fmean(_characters(prompt, row) for row in rows) / cap - 1
+            elif spent is not None:
+                tokens = spent.prompt_tokens if name == "prompt_tokens" else spent.output_tokens
+                found[name] = tokens / cap - 1
+        return found
+
+
+def _characters(prompt: Prompt, row: Example) -> int:
+    return sum(len(message.content) for message in prompt.render(row))
