@@ -144,8 +144,8 @@ class PackLayout:
         scores = []
         for low, high in self._pack.tiles:
             mask, causal = self._tile(low, high, rule.window, query.dtype)
-            states = (x[:, :, low:high] for x in (query, key, value))
-            scores.append(part(*states, rule, mask, causal))
+            here = slice(low, high)
+            scores.append(part(query[:, :, here], key[:, :, here], value[:, :, here], rule, mask, causal))
         out, total = _joined(scores)
         for low, high, name in self._pack.shared:
             branch = self._branches[name]
@@ -197,7 +197,7 @@ def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
     """Give each key-value head its queries: `[1, all, n, w]` to `[heads, all / heads, n, w]`, a view."""
-    return query if query.shape[1] == heads else query[0].unflatten(0, (heads, -1))
+    return query if query.shape[1] == heads else torch.unflatten(query[0], 0, (heads, -1))
 
 
 def _spread(states: torch.Tensor, share: int) -> torch.Tensor:
@@ -224,19 +224,22 @@ def part(
 ) -> Scores:
     """Attend to one part of what is seen; shapes `[batch, heads, tokens, width]`, the mask broadcasts."""
     if query.device.type == "cpu" and rule.cap is None:
-        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        scores: Scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale
-        )  # type: ignore[no-any-return]
-    scores = (query @ key.transpose(-1, -2)).float() * rule.scale
+        )
+        return scores
+    products = (query @ key.transpose(-1, -2)).float() * rule.scale
     if rule.cap is not None:
-        scores = torch.tanh(scores / rule.cap) * rule.cap
+        products = torch.tanh(products / rule.cap) * rule.cap
     if causal:
-        size = scores.shape[-1]
-        mask = _additive(torch.ones(size, size, dtype=torch.bool, device=scores.device).tril(), scores.dtype)
+        size = products.shape[-1]
+        mask = _additive(
+            torch.ones(size, size, dtype=torch.bool, device=products.device).tril(), products.dtype
+        )
     if mask is not None:
-        scores = scores + mask
-    total = scores.logsumexp(-1)
-    return (scores - total[..., None]).exp().to(value.dtype) @ value, total
+        products = products + mask
+    total = products.logsumexp(-1)
+    return (products - total[..., None]).exp().to(value.dtype) @ value, total
 
 
 def merge(out: torch.Tensor, total: torch.Tensor, more: Scores) -> None:
@@ -281,23 +284,25 @@ class RowLayout:
         rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
-        grouped = query[0].unflatten(0, (heads, -1))  # [heads, share, rows, width]
+        grouped = torch.unflatten(query[0], 0, (heads, -1))  # [heads, share, rows, width]
         own = grouped.permute(2, 0, 1, 3)
         mask = self._own(rule.window, size, query.dtype).expand(-1, heads, own.shape[2], -1)
         scores = []
         for low, high, slot in self.runs:
-            states = (x[slot : slot + high - low, :, :size] for x in (keys, values))
-            scores.append(part(own[low:high], *states, rule, mask[low:high]))
-        out, total = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*scores, strict=True))
+            its = slice(slot, slot + high - low)
+            scores.append(
+                part(own[low:high], keys[its, :, :size], values[its, :, :size], rule, mask[low:high])
+            )
+        out, total = scores[0] if len(scores) == 1 else tuple(map(torch.cat, zip(*scores, strict=True)))
         for low, high, branch in self.shared:
             here = grouped[:, :, low:high].flatten(1, 2)[None]
-            mask = self._window(low, high, branch, layer, rule.window, query.dtype)
-            if mask is not None:
-                mask = mask.repeat(own.shape[2], 1)
-            more, sums = part(here, branch.keys[layer], branch.values[layer], rule, mask)
+            beyond = self._window(low, high, branch, layer, rule.window, query.dtype)
+            if beyond is not None:
+                beyond = beyond.repeat(own.shape[2], 1)
+            more, sums = part(here, branch.keys[layer], branch.values[layer], rule, beyond)
             apart = (own.shape[2], high - low)
-            more = more[0].unflatten(1, apart).permute(2, 0, 1, 3)
-            merge(out[low:high], total[low:high], (more, sums[0].unflatten(1, apart).permute(2, 0, 1)))
+            more = torch.unflatten(more[0], 1, apart).permute(2, 0, 1, 3)
+            merge(out[low:high], total[low:high], (more, torch.unflatten(sums[0], 1, apart).permute(2, 0, 1)))
         return out.reshape(1, rows, -1, out.shape[-1])
 
     def _own(self, window: int | None, size: int, dtype: torch.dtype) -> torch.Tensor:

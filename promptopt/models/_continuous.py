@@ -6,7 +6,7 @@ Imports torch, so it is imported on first use only.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ class Generation:
         self._keys: States = []
         self._values: States = []
 
-    def run(self) -> Iterator[tuple[Job, Completion | Failure]]:
+    def run(self) -> Generator[tuple[Job, Completion | Failure]]:
         """Yield the completions as they finish."""
         try:
             while self._queue or self._again or self._live:

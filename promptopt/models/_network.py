@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -35,13 +35,13 @@ class Engine(Protocol):
 
     def complete(
         self, jobs: Sequence[Job], admit: Callable[[Job], bool]
-    ) -> Iterator[tuple[Job, Completion | Failure]]:
+    ) -> Generator[tuple[Job, Completion | Failure]]:
         """Yield the completions as they finish."""
         ...
 
     def score(
         self, pairs: Sequence[Pair], admit: Callable[[Pair], bool]
-    ) -> Iterator[tuple[Pair, Likelihood | Failure]]:
+    ) -> Generator[tuple[Pair, Likelihood | Failure]]:
         """Yield the log-probabilities as they are computed."""
         ...
 
@@ -122,4 +122,5 @@ def room(network: Network) -> int:
     # Keys and values of all layers, and about twenty states of one layer while it is computed.
     width = config.hidden_size * (2 * config.num_hidden_layers + 20) * network.model.dtype.itemsize
     free: int = torch.cuda.mem_get_info(network.device)[0]
-    return max(1024, min(most, free // 3 // width))
+    fitting: int = free // 3 // width
+    return max(1024, min(most, fitting))

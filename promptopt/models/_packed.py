@@ -5,7 +5,7 @@ Imports torch, so it is imported on first use only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,7 +35,7 @@ class PackedEngine:
 
     def complete(
         self, jobs: Sequence[Job], admit: Callable[[Job], bool]
-    ) -> Iterator[tuple[Job, Completion | Failure]]:
+    ) -> Generator[tuple[Job, Completion | Failure]]:
         """Yield the completions as they finish; rows that finish make room for others."""
         from ._continuous import Generation
 
@@ -43,7 +43,7 @@ class PackedEngine:
 
     def score(
         self, pairs: Sequence[Pair], admit: Callable[[Pair], bool]
-    ) -> Iterator[tuple[Pair, Likelihood | Failure]]:
+    ) -> Generator[tuple[Pair, Likelihood | Failure]]:
         """Yield the log-probabilities, batch by batch, in the order of the tree."""
         try:
             for batch in in_tree_order(pairs, self.limit):
@@ -66,8 +66,8 @@ class PackedEngine:
             wanted: list[list[tuple[int, int, int]]] = [[] for _ in outline.packs]
             for sequence, k in enumerate(scored):
                 for depth, token in enumerate(pairs[k].continuation, start=len(pairs[k].prompt) - 1):
-                    pack, index = outline.place(sequence, depth)
-                    wanted[pack].append((index, token, k))
+                    number, index = outline.place(sequence, depth)
+                    wanted[number].append((index, token, k))
             for pack, asked in zip(outline.packs, wanted, strict=True):
                 self._look_up(pack, asked, sums)
             # The next batch may go on from where this one ends.

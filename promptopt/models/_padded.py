@@ -5,7 +5,7 @@ Imports torch, so it is imported on first use only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ class PaddedEngine:
 
     def complete(
         self, jobs: Sequence[Job], admit: Callable[[Job], bool]
-    ) -> Iterator[tuple[Job, Completion | Failure]]:
+    ) -> Generator[tuple[Job, Completion | Failure]]:
         """Yield the completions, batch by batch, longest prompts first."""
         for batch in pack(jobs, self.limit, self.network.vocabulary):
             admitted = [job for job in batch if admit(job)]
@@ -39,7 +39,7 @@ class PaddedEngine:
 
     def score(
         self, pairs: Sequence[Pair], admit: Callable[[Pair], bool]
-    ) -> Iterator[tuple[Pair, Likelihood | Failure]]:
+    ) -> Generator[tuple[Pair, Likelihood | Failure]]:
         """Yield the log-probabilities, batch by batch, longest first."""
         for batch in pack(pairs, self.limit, self.network.vocabulary):
             admitted = [pair for pair in batch if admit(pair)]

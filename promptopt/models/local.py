@@ -9,7 +9,7 @@ transformers are imported on first use.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -219,7 +219,7 @@ class LocalModel:
     def _answer(
         self,
         items: Sequence[Item | Failure],
-        run: Callable[[Sequence[Item], Callable[[Item], bool]], Iterator[tuple[Item, Outcome | Failure]]],
+        run: Callable[[Sequence[Item], Callable[[Item], bool]], Generator[tuple[Item, Outcome | Failure]]],
         admit: Admit,
     ) -> Iterator[tuple[int, Outcome | Failure]]:
         """Yield failures, then the outcomes as they come; equal items are run once."""
@@ -241,11 +241,12 @@ class LocalModel:
         with closing(outcomes):
             while True:
                 with self._lock, _threads(self.threads):
-                    item, outcome = next(outcomes, (None, None))
+                    found = next(outcomes, None)
                 while refused:
                     yield refused.pop(), Failure("budget", "the budget has no room for this call")
-                if item is None or outcome is None:
+                if found is None:
                     return
+                item, outcome = found
                 for position in positions[item]:
                     yield position, outcome
 
