@@ -156,8 +156,10 @@ class RunSession:
         found = {evaluation.prompt: evaluation for evaluation in evaluations}
         return [renamed(found[one.id], prompt.id) for one, prompt in zip(firsts, prompts, strict=True)]
 
-    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
-        """Return the evaluations of the `k` best prompts, best first.
+    def select(
+        self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None
+    ) -> list[Evaluation]:
+        """Return the evaluations of the `k` best prompts, best first, by the first `rows` search rows.
 
         A prompt that a selector has dropped before gets no further rows: it is compared on those it has.
         """
@@ -175,7 +177,8 @@ class RunSession:
 
         best: list[int] = []
         if fresh:
-            best = self._selector.select(score, len(fresh), len(self.task.rows), min(k, len(fresh)))
+            most = len(self._rows(rows))
+            best = self._selector.select(score, len(fresh), most, min(k, len(fresh)))
         known = self._candidates.evaluations("search", name)
         chosen = [known[fresh[place].id] for place in best]
         kept = rank_back(chosen, [known[prompt.id] for prompt in dropped], min(k, len(firsts)))

@@ -1,4 +1,4 @@
-"""What searchers of demonstrations share: rows to show kept apart from rows to score on, sets, and races."""
+"""What searchers of demonstrations share: rows to show kept apart from rows to score on, and sets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from promptopt import plugins
 from promptopt.contracts.searcher import Session
 from promptopt.errors import ConfigError
 from promptopt.prompt import Demonstration, Prompt
-from promptopt.records import Evaluation, Example, fold_inputs
+from promptopt.records import Example, fold_inputs
 from promptopt.template import slots
-
-from ._text import unique
 
 FEW = 6
 """Up to so many demonstrations, all orders are written down (720) to draw from."""
@@ -33,7 +30,7 @@ class Parted:
     pool: tuple[Example, ...]
 
 
-def part(rows: Sequence[Example], share: float, most: int, where: str) -> Parted:
+def part_rows(rows: Sequence[Example], share: float, most: int, where: str) -> Parted:
     """Keep the last `share` of the rows for showing: at least `most` of them, if half of the rows are enough.
 
     Raises:
@@ -100,17 +97,6 @@ def powers(most: int) -> list[int]:
 def showing(parent: Prompt, demonstrations: Sequence[Demonstration], origin: str) -> Prompt:
     """Return the prompt with these demonstrations in place of its own."""
     return parent.child(demonstrations=tuple(demonstrations), retriever=None, origin=origin)
-
-
-def race(session: Session, selector: str, prompts: Sequence[Prompt], rows: int, keep: int) -> list[Prompt]:
-    """Return the `keep` best prompts on the first `rows` search rows, best first, by a selector by name."""
-    runners = unique(prompts)
-
-    def score(places: Sequence[int], n: int) -> list[Evaluation]:
-        return session.score([runners[place] for place in places], n)
-
-    judge = plugins.build("selectors", selector)
-    return [runners[place] for place in judge.select(score, len(runners), rows, min(keep, len(runners)))]
 
 
 def score_fully(session: Session, prompts: Sequence[Prompt]) -> None:

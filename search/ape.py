@@ -17,6 +17,7 @@ from promptopt.prompt import Prompt
 from promptopt.records import Example
 from promptopt.template import fill, slots
 
+from ._choice import choose
 from ._text import (
     VARIATION,
     chat,
@@ -120,9 +121,7 @@ class APE:
         session.score(kept)  # line 10
 
     def _filter(self, session: Session, pool: Sequence[Prompt]) -> list[Prompt]:
-        by_id = {prompt.id: prompt for prompt in pool}
-        best = session.select(pool, min(self.keep, len(pool)), self.reward)
-        return [by_id[evaluation.prompt] for evaluation in best]
+        return choose(session, pool, self.keep, self.reward)
 
     def _propose(self, session: Session) -> list[Prompt]:
         rows = [row for row in session.task.rows if row.answer]

@@ -13,7 +13,8 @@ from promptopt.parts import Part, open_parts
 from promptopt.prompt import Prompt
 from promptopt.template import fill
 
-from ._demos import check_shows, demonstration, part, race, score_fully, showing
+from ._choice import choose
+from ._demos import check_shows, demonstration, part_rows, score_fully, showing
 from ._text import VARIATION, chat, check_has_place, read_instruction, unique
 
 
@@ -70,8 +71,7 @@ class Paraphrases:
                 )
             share = (number + 1) * self.n // len(parts) - number * self.n // len(parts)
             pool = unique([best, *self._paraphrase(session, best, part, max(1, share))])
-            (winner,) = session.select(pool, 1)
-            best = next(prompt for prompt in pool if prompt.id == winner.prompt)
+            (best,) = choose(session, pool, 1)
 
     def _paraphrase(self, session: Session, prompt: Prompt, part: Part, n: int) -> list[Prompt]:
         (replies,) = session.propose(
@@ -103,25 +103,22 @@ class RandomDemos:
         n: sets drawn.
         k: demonstrations of a set.
         pool: share of the search rows kept for showing; it grows to k rows where half of them allow it.
-        selector: tells the sets apart, by its name and with its defaults.
     """
 
     n: Annotated[int, Field(ge=1)] = 8
     k: Annotated[int, Field(ge=1)] = 4
     pool: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    selector: str = "paired_race"
 
     def search(self, session: Session) -> None:
         """Draw the sets, then select among them and the seed.
 
         Raises:
             ConfigError: no row can be shown, or the prompt has no place for demonstrations.
-            PluginError: no selector of that name.
         """
         seed = session.task.seed_prompt
         check_shows(seed, "searcher random_demos")
-        parted = part(session.task.rows, self.pool, self.k, "searcher random_demos")
+        parted = part_rows(session.task.rows, self.pool, self.k, "searcher random_demos")
         pool = [demonstration(row) for row in parted.pool]
         sets = [session.rng.sample(pool, min(self.k, len(pool))) for _ in range(self.n)]
         children = [showing(seed, shown, "random_demos") for shown in sets]
-        score_fully(session, race(session, self.selector, [seed, *children], parted.scored, 1))
+        score_fully(session, choose(session, [seed, *children], 1, rows=parted.scored))

@@ -12,6 +12,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt, Retriever
 
 from ._bootstrap import diverse, traces
+from ._choice import choose
 from ._demos import (
     Parted,
     answered,
@@ -19,9 +20,8 @@ from ._demos import (
     demonstration,
     draw,
     no_rows,
-    part,
+    part_rows,
     powers,
-    race,
     reorder,
     score_fully,
     showing,
@@ -65,7 +65,6 @@ class Demos:
         keep: best prompts that are scored on all rows.
         pool: share of the search rows kept for showing; it grows to `most` rows where half of them allow it.
         right: a reply with at least this reward is shown by `bootstrap`.
-        selector: tells sets and orders apart, by its name and with its defaults.
     """
 
     method: Literal["random", "greedy", "knn", "bootstrap"] = "random"
@@ -76,20 +75,18 @@ class Demos:
     keep: Positive = 3
     pool: Annotated[float, Field(gt=0, lt=1)] = 0.3
     right: float = 1.0
-    selector: str = "paired_race"
 
     def search(self, session: Session) -> None:
         """Find the best sets, then the best order, and score what is kept on every row it does not show.
 
         Raises:
             ConfigError: no row can be shown, or the prompt has no place for demonstrations.
-            PluginError: no selector of that name.
         """
         check_shows(session.task.seed_prompt, WHERE)
         if self.method == "knn":
             kept = self._retrieving(session)
         else:
-            parted = part(session.task.rows, self.pool, self.most, WHERE)
+            parted = part_rows(session.task.rows, self.pool, self.most, WHERE)
             find = {"random": self._random, "greedy": self._greedy, "bootstrap": self._bootstrapped}
             kept = self._reordered(session, parted, find[self.method](session, parted))
         score_fully(session, kept)
@@ -110,7 +107,7 @@ class Demos:
     ) -> list[Prompt]:
         seed = session.task.seed_prompt
         children = [showing(seed, shown, f"demos/{self.method}") for shown in sets]
-        return race(session, self.selector, [seed, *children], parted.scored, self.keep)
+        return choose(session, [seed, *children], self.keep, rows=parted.scored)
 
     def _greedy(self, session: Session, parted: Parted) -> list[Prompt]:
         best = session.task.seed_prompt
@@ -119,7 +116,7 @@ class Demos:
         for _ in range(self.most):
             tried = session.rng.sample(unused, min(self.width, len(unused)))
             longer = [showing(best, (*best.demonstrations, one), "demos/greedy") for one in tried]
-            (best,) = race(session, self.selector, [best, *longer], parted.scored, 1)
+            (best,) = choose(session, [best, *longer], 1, rows=parted.scored)
             if best == path[-1]:  # ties go to the shorter
                 break
             path.append(best)
@@ -135,7 +132,7 @@ class Demos:
         children = [
             seed.child(demonstrations=(), retriever=Retriever(pool, k), origin="demos/knn") for k in sizes
         ]
-        return race(session, self.selector, [seed, *children], len(session.task.rows), self.keep)
+        return choose(session, [seed, *children], self.keep)
 
     def _reordered(self, session: Session, parted: Parted, kept: list[Prompt]) -> list[Prompt]:
         """Let permutations of the best set meet the kept."""
@@ -145,4 +142,4 @@ class Demos:
             return kept
         orders = reorder(session.rng, shown, self.orders)
         children = [showing(best, order, "demos/order") for order in orders]
-        return race(session, self.selector, [*kept, *children], parted.scored, self.keep)
+        return choose(session, [*kept, *children], self.keep, rows=parted.scored)

@@ -19,6 +19,7 @@ from promptopt.prompt import Prompt
 from promptopt.records import Evaluation
 from promptopt.template import fill
 
+from ._choice import choose
 from ._phrases import Phrase, add, delete, phrases, substitute, swap, words
 from ._replies import Sieve, need_slots
 from ._text import chat, check_has_place, read_instruction
@@ -197,8 +198,8 @@ class PhraseEdits:
         if not edited:
             return list(beam), False
         drafts = {draft.prompt.id: draft for draft in (*beam, *edited)}
-        prompts = [draft.prompt for draft in drafts.values()]
-        best = [drafts[its.prompt] for its in session.select(prompts, min(self.beam, len(prompts)))]
+        chosen = choose(session, [draft.prompt for draft in drafts.values()], self.beam)
+        best = [drafts[prompt.id] for prompt in chosen]
         return best, best[0] in edited
 
     def _anneal(self, session: Session, base: Draft, edited: Sequence[Draft], iteration: int) -> list[Draft]:

@@ -17,7 +17,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt
 
 from ._bootstrap import traces
-from ._demos import Parted, check_shows, demonstration, draw, part, score_fully, showing
+from ._demos import Parted, check_shows, demonstration, draw, part_rows, score_fully, showing
 from ._proposals import GROUNDED, SUMMARY, propose
 from ._text import check_has_place
 from .ape import FORWARD
@@ -101,7 +101,7 @@ class Joint:
         seed = session.task.seed_prompt
         check_has_place(seed, WHERE)
         check_shows(seed, WHERE)
-        parted = part(session.task.rows, self.pool, self.most, WHERE)
+        parted = part_rows(session.task.rows, self.pool, self.most, WHERE)
         sets = self._sets(session, parted)
         texts = self._instructions(session, parted, sets)
         pairs = {

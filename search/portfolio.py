@@ -204,9 +204,11 @@ class _Slice:
         self.scored.update((prompt.id, prompt) for prompt in prompts)
         return self._session.score(prompts, rows, reward)
 
-    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
+    def select(
+        self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None
+    ) -> list[Evaluation]:
         self.scored.update((prompt.id, prompt) for prompt in prompts)
-        return self._session.select(prompts, k, reward)
+        return self._session.select(prompts, k, reward, rows)
 
     def propose(
         self,

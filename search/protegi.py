@@ -16,6 +16,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Prompt
 from promptopt.template import fill, slots
 
+from ._choice import choose
 from ._meta import EDIT, ERROR, GRADIENT
 from ._replies import Sieve, need_slots, read_instructions, read_reasons
 from ._text import VARIATION, chat, check_has_place, read_instruction
@@ -134,10 +135,7 @@ class ProTeGi:
             if dry == DRY:
                 break
             if successors:
-                pool = [*beam, *successors]
-                by_id = {prompt.id: prompt for prompt in pool}
-                best = session.select(pool, min(self.beam, len(pool)))  # line 7
-                beam = [by_id[evaluation.prompt] for evaluation in best]
+                beam = choose(session, [*beam, *successors], self.beam)  # line 7
         session.score(beam)  # line 9
 
     def _differentiate(self, session: Session, beam: Sequence[Prompt], sieve: Sieve) -> list[Gradient] | None:

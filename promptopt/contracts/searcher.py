@@ -72,8 +72,13 @@ class Session(Protocol):
         """
         ...
 
-    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
-        """Return the evaluations of the `k` best prompts on search rows, best first (run's selector)."""
+    def select(
+        self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None
+    ) -> list[Evaluation]:
+        """Return the evaluations of the `k` best prompts, best first, by the run's selector.
+
+        It compares them on no more than the first `rows` search rows (None: all).
+        """
         ...
 
     def propose(

@@ -333,8 +333,10 @@ class _WatchedSession:
     ) -> list[Evaluation]:
         return self._noting(lambda: self._session.score(prompts, rows, reward))
 
-    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
-        return self._noting(lambda: self._session.select(prompts, k, reward))
+    def select(
+        self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None
+    ) -> list[Evaluation]:
+        return self._noting(lambda: self._session.select(prompts, k, reward, rows))
 
     def propose(self, chats: Sequence[Sequence[Message]], n: int = 1, **options: Any) -> list[list[str]]:
         return self._noting(lambda: self._session.propose(chats, n, **options))

@@ -59,7 +59,7 @@ class Script:
         self.scored.append((list(prompts), rows, reward))
         return [self.evaluation(prompt, reward) for prompt in prompts]
 
-    def select(self, prompts, k, reward=None):
+    def select(self, prompts, k, reward=None, rows=None):
         self.selected.append((list(prompts), k, reward))
         best = sorted(prompts, key=lambda prompt: -self.value(prompt.instruction))[:k]
         return [self.evaluation(prompt, reward) for prompt in best]

@@ -1,7 +1,7 @@
 """The baselines that every searcher should beat."""
 
 import pytest
-from showing import ScriptedSession
+from scripted import Scripted, numbered
 from toys import fake, make_setup, target_reply, user_text
 
 from promptopt.errors import ConfigError, ModelError, PluginError
@@ -67,9 +67,9 @@ def test_the_best_random_set_is_scored_on_every_row_it_does_not_show():
     def value(prompt, row):
         return float(sum(int(demo.inputs["input"][2:]) for demo in prompt.demonstrations))
 
-    session = ScriptedSession(value)
-    RandomDemos(n=5, k=3, selector="full").search(session)
-    (drawn, ids), (kept, rest) = session.scored
+    session = Scripted(value=value, rows=numbered(20))
+    RandomDemos(n=5, k=3).search(session)
+    (drawn, ids), (kept, rest) = session.met
     assert ids == [str(i) for i in range(14)]
     assert [len(prompt.demonstrations) for prompt in drawn] == [0, 3, 3, 3, 3, 3]
     assert kept == [max(drawn, key=lambda prompt: value(prompt, None))]

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from showing import ScriptedSession, make_rows
+from scripted import Scripted, numbered
 from toys import Exact, fake, make_setup, read_input, user_text
 
 from promptopt import Sizes, optimize
@@ -19,7 +19,7 @@ from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Budget, Cell, Example, FrozenMap, fold_inputs
 from promptopt.run import execute
 from promptopt.search._bootstrap import clusters, diverse, worked
-from promptopt.search._demos import draw, part, powers, reorder
+from promptopt.search._demos import draw, part_rows, powers, reorder
 from promptopt.search.demos import Demos
 from promptopt.template import Template
 from promptopt.testing.searcher import check_searcher
@@ -33,6 +33,10 @@ def shown(prompt):
 
 def constant(prompt, row):
     return 0.0
+
+
+def scripted(value, rows=numbered(20), **changes):
+    return Scripted(value=value, rows=rows, **changes)
 
 
 # --- the contract -----------------------------------------------------------------------------------
@@ -64,12 +68,12 @@ def test_it_is_found_by_name_and_its_options_are_checked():
 )
 def test_no_row_is_ever_scored_by_a_prompt_that_shows_it(texts, method, share, seed):
     rows = [Example(str(i), FrozenMap(input=text), (text.upper(),)) for i, text in enumerate(texts)]
-    session = ScriptedSession(lambda p, row: len(p.demonstrations), rows=rows, seed=seed)
+    session = scripted(lambda p, row: len(p.demonstrations), rows=rows, seed=seed)
     try:
-        Demos(method, most=4, sets=4, width=3, pool=share, selector="full").search(session)
+        Demos(method, most=4, sets=4, width=3, pool=share).search(session)
     except ConfigError:
         return
-    for prompts, ids in session.scored:
+    for prompts, ids in session.met:
         for prompt in prompts:
             for row in (row for row in rows if row.id in ids):
                 assert fold_inputs(row.inputs) not in [fold_inputs(d.inputs) for d in prompt.shown(row)]
@@ -77,8 +81,8 @@ def test_no_row_is_ever_scored_by_a_prompt_that_shows_it(texts, method, share, s
 
 @given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(1, 20))
 def test_rows_are_parted_into_a_scored_beginning_and_a_shown_end(n, share, most):
-    rows = make_rows(n)
-    parted = part(rows, share, most, "here")
+    rows = numbered(n)
+    parted = part_rows(rows, share, most, "here")
     assert (*rows[: parted.scored], *parted.pool) == rows
     assert parted.scored >= 1
     assert len(parted.pool) >= min(most, n // 2, n - 1)
@@ -88,10 +92,10 @@ def test_a_task_without_a_row_to_show_is_an_error():
     bare = [Example(str(i), FrozenMap(input=f"in{i}")) for i in range(9)]
     for method in METHODS:
         with pytest.raises(ConfigError, match="search rows hold none that can be shown"):
-            Demos(method).search(ScriptedSession(constant, rows=bare))
+            Demos(method).search(scripted(constant, rows=bare))
     layout = Prompt("x", template=Template(user="{{instruction}} {{input}}"))
     with pytest.raises(ConfigError, match="no place for demonstrations"):
-        Demos().search(ScriptedSession(constant, seed_prompt=layout))
+        Demos().search(scripted(constant, seed_prompt=layout))
 
 
 # --- random -----------------------------------------------------------------------------------------
@@ -104,10 +108,10 @@ def test_random_keeps_the_best_sets_then_tries_orders_of_the_best():
         its = shown(prompt)
         return ("in17" in its) - ("in15" in its) + 0.5 * (its[-1:] == ["in17"]) - 0.01 * len(its)
 
-    session = ScriptedSession(value)
-    demos = Demos(most=4, sets=12, orders=9, keep=2, selector="full")
+    session = scripted(value)
+    demos = Demos(most=4, sets=12, orders=9, keep=2)
     demos.search(session)
-    (sets, rows), (orders, again), *finals = session.scored
+    (sets, rows), (orders, again), *finals = session.met
     assert rows == again == [str(i) for i in range(14)]
     assert sets[0] == session.task.seed_prompt
     assert all(1 <= len(shown(p)) <= 4 for p in sets[1:])
@@ -147,11 +151,11 @@ def test_no_order_of_few_is_drawn_twice():
 
 def test_the_seed_prompts_own_demonstrations_compete_and_are_replaced():
     own = Prompt("Do it.", (Demonstration(FrozenMap(input="mine"), "x"),))
-    session = ScriptedSession(lambda p, row: float("mine" in shown(p)), seed_prompt=own)
-    Demos(sets=3, orders=0, keep=1, selector="full").search(session)
-    assert session.scored[0][0][0] == own
-    assert all("mine" not in shown(p) for p in session.scored[0][0][1:])
-    assert session.scored[-1][0] == [own]
+    session = scripted(lambda p, row: float("mine" in shown(p)), seed_prompt=own)
+    Demos(sets=3, orders=0, keep=1).search(session)
+    assert session.met[0][0][0] == own
+    assert all("mine" not in shown(p) for p in session.met[0][0][1:])
+    assert session.met[-1][0] == [own]
 
 
 # --- greedy -----------------------------------------------------------------------------------------
@@ -159,9 +163,9 @@ def test_the_seed_prompts_own_demonstrations_compete_and_are_replaced():
 
 def test_greedy_adds_the_row_that_helps_most_until_none_helps():
     worth = {"in14": 0.1, "in15": 0.5, "in16": 0.0, "in17": 0.3, "in18": -1.0, "in19": 0.5}
-    session = ScriptedSession(lambda p, row: sum(worth[text] for text in shown(p)))
-    Demos("greedy", width=99, most=6, orders=0, keep=3, selector="full").search(session)
-    steps = [prompts for prompts, ids in session.scored if len(ids) == 14]
+    session = scripted(lambda p, row: sum(worth[text] for text in shown(p)))
+    Demos("greedy", width=99, most=6, orders=0, keep=3).search(session)
+    steps = [prompts for prompts, ids in session.met if len(ids) == 14]
     winners = [max(step, key=lambda p: (sum(worth[t] for t in shown(p)), -step.index(p))) for step in steps]
     assert [len(step) for step in steps] == [7, 6, 5, 4, 3]
     for winner, step in zip(winners, steps[1:], strict=False):
@@ -175,25 +179,25 @@ def test_greedy_adds_the_row_that_helps_most_until_none_helps():
         {"in15", "in19", "in17", "in14"},
     ]
     assert winners[4] == winners[3]  # in16 adds nothing: the shorter prompt stays
-    finals = [prompts[0] for prompts, ids in session.scored if len(prompts) == 1]
+    finals = [prompts[0] for prompts, ids in session.met if len(prompts) == 1]
     assert [len(shown(p)) for p in finals] == [4, 3, 2]
 
 
 def test_greedy_stays_with_the_seed_where_nothing_helps():
-    session = ScriptedSession(lambda p, row: -float(len(p.demonstrations)))
-    Demos("greedy", width=2, selector="full").search(session)
-    assert [len(prompts) for prompts, _ in session.scored] == [3, 1]
-    assert session.scored[-1] == ([session.task.seed_prompt], [str(i) for i in range(20)])
+    session = scripted(lambda p, row: -float(len(p.demonstrations)))
+    Demos("greedy", width=2).search(session)
+    assert [len(prompts) for prompts, _ in session.met] == [3, 1]
+    assert session.met[-1] == ([session.task.seed_prompt], [str(i) for i in range(20)])
 
 
 # --- nearest neighbours -----------------------------------------------------------------------------
 
 
 def test_knn_puts_all_answered_rows_into_the_prompt_and_finds_k():
-    rows = (*make_rows(9), Example("bare", FrozenMap(input="bare")))
-    session = ScriptedSession(lambda p, row: -abs(len(p.shown(row)) - 4), rows=rows)
-    Demos("knn", most=6, keep=2, selector="full").search(session)
-    (candidates, ids), *finals = session.scored
+    rows = (*numbered(9), Example("bare", FrozenMap(input="bare")))
+    session = scripted(lambda p, row: -abs(len(p.shown(row)) - 4), rows=rows)
+    Demos("knn", most=6, keep=2).search(session)
+    (candidates, ids), *finals = session.met
     assert ids == [row.id for row in rows]
     assert [p.retriever and p.retriever.k for p in candidates] == [None, 1, 2, 4, 6]
     assert {p.retriever.pool for p in candidates[1:]} == {
@@ -240,11 +244,11 @@ def right_for_even(prompt, row):
 
 def test_bootstrap_shows_the_programs_own_right_replies():
     seed = Prompt("Do it.", program=ChainOfThought())
-    session = ScriptedSession(
+    session = scripted(
         right_for_even, seed_prompt=seed, trace=lambda row: (f" Because {row.id}.", f"{row.answer} ")
     )
-    Demos("bootstrap", most=4, sets=6, orders=0, selector="full").search(session)
-    (teacher, taught), (sets, scored), *_ = session.scored
+    Demos("bootstrap", most=4, sets=6, orders=0).search(session)
+    (teacher, taught), (sets, scored), *_ = session.met
     assert (teacher, taught) == ([seed], [str(i) for i in range(14, 20)])
     assert scored == [str(i) for i in range(14)]
     seen = {demo for p in sets for demo in p.demonstrations}
@@ -256,9 +260,9 @@ def test_bootstrap_shows_the_programs_own_right_replies():
 
 
 def test_where_no_reply_is_right_the_rows_own_answers_are_shown():
-    session = ScriptedSession(constant, trace=lambda row: ("wrong",))
-    Demos("bootstrap", orders=0, selector="full").search(session)
-    outputs = {d.output for prompts, _ in session.scored for p in prompts for d in p.demonstrations}
+    session = scripted(constant, trace=lambda row: ("wrong",))
+    Demos("bootstrap", orders=0).search(session)
+    outputs = {d.output for prompts, _ in session.met for p in prompts for d in p.demonstrations}
     assert outputs
     assert all(output.startswith("out") for output in outputs)
 
@@ -372,7 +376,8 @@ def test_it_runs_by_name_with_the_embedded_model():
         train=[{"input": one, "output": many} for one, many in PLURALS.items()],
         target="embedded/small",
         reward="exact_match",
-        search={"name": "demos", "sets": 2, "most": 3, "orders": 1, "keep": 1, "selector": "full"},
+        search={"name": "demos", "sets": 2, "most": 3, "orders": 1, "keep": 1},
+        selector="full",
         sizes=Sizes(search=8, select=3, test=12),
     )
     assert study.stopped == "finished"

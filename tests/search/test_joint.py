@@ -1,10 +1,11 @@
 """MIPRO: sets and instructions, who meets which block, and what TPE is told."""
 
+import itertools
 import math
 
 import optuna
 import pytest
-from showing import ScriptedSession, make_rows
+from scripted import Scripted, numbered
 from toys import fake, make_setup, read_input, user_text
 
 from promptopt.contracts.searcher import Searcher
@@ -17,7 +18,21 @@ from promptopt.search.joint import Joint
 from promptopt.template import Template
 from promptopt.testing.searcher import check_searcher
 
-ROWS = make_rows(40)  # the last 12 are shown, the first 28 scored on
+ROWS = numbered(40)  # the last 12 are shown, the first 28 scored on
+
+
+def nothing(prompt, row):
+    return 0.0
+
+
+def scripted(value, **changes):
+    return Scripted(value=value, rows=ROWS, **changes)
+
+
+def counting(most=99):
+    """Reply `Try 0.`, `Try 1.` and so on, whatever is asked, and from the beginning after `most`."""
+    count = itertools.count()
+    return lambda text, i: f"Try {next(count) % most}."
 
 
 def shown(prompt):
@@ -56,11 +71,11 @@ def test_it_is_found_by_name_and_its_options_are_checked():
 
 def test_sets_are_the_seeds_own_plain_rows_and_right_replies():
     own = Prompt("Do it.", (Demonstration(FrozenMap(input="mine"), "x"),))
-    session = ScriptedSession(
-        lambda p, row: float(int(row.id) % 2), rows=ROWS, seed_prompt=own, trace=lambda row: ("why",)
+    session = scripted(
+        lambda p, row: float(int(row.id) % 2), seed_prompt=own, trace=lambda row: ("why",)
     )
     Joint(most=3, sets=5, instructions=1, trials=60, startup=60).search(session)
-    assert session.asked == []
+    assert session.texts == []
     assert session.scored[0] == ([own], [str(i) for i in range(28, 40)])  # the teacher's replies
     sets = list(dict.fromkeys(p.demonstrations for p, _ in trials_of(session)))
     assert len(sets) == 5
@@ -76,10 +91,10 @@ def test_sets_are_the_seeds_own_plain_rows_and_right_replies():
 
 
 def test_instructions_are_asked_for_with_each_set_in_apes_words():
-    session = ScriptedSession(lambda p, row: 0.0, rows=ROWS, reply=lambda text, i: f"Try {i % 8}.")
+    session = scripted(nothing, reply=counting(8))
     Joint(instructions=4, sets=3, draws=4, trials=80, startup=80).search(session)
-    (((first, second), draws),) = session.asked
-    assert draws == 4
+    ((first, second),) = session.proposals
+    assert session.options[0]["n"] == 4
     assert first.startswith("I gave a friend an instruction and four inputs.")
     assert first.endswith("The instruction was to")
     for text in (first, second):
@@ -91,13 +106,15 @@ def test_instructions_are_asked_for_with_each_set_in_apes_words():
 
 
 def test_grounded_proposals_know_a_summary_and_differ_by_their_tip():
-    def reply(text, i):
-        return "Numbers become words." if "Say in two sentences" in text else f"Try {i}."
+    write = counting()
 
-    session = ScriptedSession(lambda p, row: 0.0, rows=ROWS, reply=reply)
+    def reply(text, i):
+        return "Numbers become words." if "Say in two sentences" in text else write(text, i)
+
+    session = scripted(nothing, reply=reply)
     Joint(proposals="grounded", instructions=3, sets=4, trials=1).search(session)
-    ((summary,), once), (texts, draws) = session.asked
-    assert (once, draws, len(texts)) == (1, 4, 3)
+    (summary,), texts = session.proposals
+    assert ([options["n"] for options in session.options], len(texts)) == ([1, 4], 3)
     assert "Input: in39\nOutput: out39" in summary
     assert "Input: in27\n" not in summary
     assert all("The data: Numbers become words." in text for text in texts)
@@ -108,15 +125,15 @@ def test_grounded_proposals_know_a_summary_and_differ_by_their_tip():
 
 def test_what_cannot_be_used_is_an_error():
     with pytest.raises(ModelError, match="hold no instruction"):
-        Joint().search(ScriptedSession(lambda p, row: 0.0, reply=lambda text, i: " "))
+        Joint().search(scripted(nothing, reply=lambda text, i: " "))
     with pytest.raises(TemplateError, match="shows no rows"):
-        Joint(forward="Write an instruction.").search(ScriptedSession(lambda p, row: 0.0))
+        Joint(forward="Write an instruction.").search(scripted(nothing))
     layout = Prompt("x", template=Template(user="{{instruction}} {{input}}"))
     with pytest.raises(ConfigError, match="no place for demonstrations"):
-        Joint().search(ScriptedSession(lambda p, row: 0.0, seed_prompt=layout))
+        Joint().search(scripted(nothing, seed_prompt=layout))
     fixed = Prompt("x", template=Template(user="{{demonstrations}} {{input}}"))
     with pytest.raises(ConfigError, match="no place for an instruction"):
-        Joint().search(ScriptedSession(lambda p, row: 0.0, seed_prompt=fixed))
+        Joint().search(scripted(nothing, seed_prompt=fixed))
 
 
 # --- trials -----------------------------------------------------------------------------------------
@@ -135,7 +152,7 @@ def gain(prompt, rows):
 
 def test_pairs_meet_growing_blocks_and_the_best_is_evaluated_fully_in_time():
     """Follow the log by the paper's rule: a minibatch a trial, every third time the best mean in full."""
-    session = ScriptedSession(worth, rows=ROWS, reply=lambda text, i: f"Try {i % 8}.")
+    session = scripted(worth, reply=counting(8))
     Joint(instructions=3, sets=4, trials=12, startup=4, minibatch=8, full_every=3, keep=2).search(session)
     seed = session.task.seed_prompt
     met, full = {seed: 28}, {seed}
@@ -172,7 +189,7 @@ def test_tpe_is_told_the_gain_over_the_seed_prompt_and_names_the_pairs(monkeypat
 
     monkeypatch.setattr(optuna.Study, "tell", watch_tell)
     monkeypatch.setattr(optuna.Study, "add_trial", watch_add)
-    session = ScriptedSession(worth, rows=ROWS, reply=lambda text, i: f"Try {i % 8}.")
+    session = scripted(worth, reply=counting(8))
     Joint(instructions=3, sets=4, trials=6, startup=3, minibatch=8, full_every=3).search(session)
     assert told[0] == ((0, 0), 0.0)
     named = [
@@ -188,7 +205,7 @@ def test_the_planted_pair_is_found_among_many():
     def value(prompt, row):
         return float(prompt.instruction == "Try 4.") * (0.2 + 0.2 * len(prompt.demonstrations))
 
-    session = ScriptedSession(value, rows=ROWS, reply=lambda text, i: f"Try {i}.")
+    session = scripted(value, reply=counting())
     Joint(instructions=8, sets=6, trials=25, minibatch=5).search(session)
     (best,), _ = session.scored[-3]
     assert (best.instruction, len(best.demonstrations)) == ("Try 4.", 4)
@@ -200,7 +217,7 @@ def test_the_planted_pair_is_found_among_many():
 def test_a_search_prints_nothing_and_leaves_optunas_logging_alone(capfd):
     optuna.logging.set_verbosity(optuna.logging.DEBUG)
     try:
-        Joint(trials=2).search(ScriptedSession(worth, rows=ROWS))
+        Joint(trials=2).search(scripted(worth))
         assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
     finally:
         optuna.logging.set_verbosity(optuna.logging.INFO)
