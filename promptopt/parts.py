@@ -97,7 +97,8 @@ def open_parts(names: Iterable[str], prompt: Prompt) -> tuple[Part, ...]:
             "optimize", "the system message has slots, so it cannot be rewritten", got=template.system,
             do="move them to the user message",
         )  # fmt: skip
-    if "header" in wanted and ("demonstrations" not in layout or not prompt.demonstrations):
+    shows = "demonstrations" in layout and (prompt.demonstrations or prompt.retriever)
+    if "header" in wanted and not shows:
         raise ConfigError(
             "optimize", "the prompt shows no demonstrations for the header to stand above",
             do="give it demonstrations, or leave header out",

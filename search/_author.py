@@ -1,104 +1,116 @@
-"""The author: asks the proposer for instructions, reads its replies, and lets each prompt through once."""
+"""The author: asks the proposer, holds back what cannot be used, lets each prompt through once, and tells."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from promptopt.contracts.searcher import Session
-from promptopt.errors import ModelError, TemplateError
+from promptopt.errors import BudgetExhausted, ModelError, TemplateError
 from promptopt.prompt import Prompt
 from promptopt.template import braces, slots
 
-from ._text import ANNOUNCED, FENCE, THOUGHTS, chat, copies_pair, read_instruction
+from ._replies import read_one
+from ._text import chat, copies_pair
 
-TAGGED = re.compile(r"<(prompt|ins|start|instruction)>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
-OPENED = re.compile(r"<(?:prompt|ins|start|instruction)>", re.IGNORECASE)
-BRACKETED = re.compile(r"\[([^\[\]]*)\]\.?")
-NUMBER = r"(?:\*\*)?(?:\(?\d{1,3}[.):]|[-*•])(?:\*\*)?[^\S\n]+"
-FIRST_ITEM = re.compile(rf"{NUMBER}(\S.*?)(?=\n\s*{NUMBER}|\Z)", re.DOTALL)
+Reader = Callable[[str], "Sequence[str | None]"]
 
 
-def read_proposal(reply: str, max_chars: int) -> str | None:
-    """Return the one instruction of a reply, or None if there is none of at most `max_chars`.
+class Known:
+    """The prompts met so far, white space aside."""
 
-    It is what the last pair of tags (`<prompt>`, `<INS>`, `<Start>`) holds, or square brackets around all of
-    it, or the first item of a list, and else what `read_instruction` finds. Tags and brackets that are never
-    closed were cut off: what is behind them is no instruction.
-    """
-    text = THOUGHTS.sub("", reply)
-    if tagged := TAGGED.findall(text):
-        return read_instruction(tagged[-1][1], max_chars)
-    if OPENED.search(text):
-        return None
-    text = ANNOUNCED.sub("", FENCE.sub("", text).strip()).strip()
-    if bracketed := BRACKETED.fullmatch(text):
-        text = bracketed[1]
-    elif text.startswith("[") and "]" not in text:
-        return None
-    elif item := FIRST_ITEM.match(text):
-        text = item[1]
-    return read_instruction(text, max_chars)
+    def __init__(self) -> None:
+        """Know none."""
+        self._keys: set[str] = set()
+
+    def add(self, prompt: Prompt) -> bool:
+        """Note a prompt down; whether it is new."""
+        key = replace(prompt, instruction=" ".join(prompt.instruction.split())).id
+        new = key not in self._keys
+        self._keys.add(key)
+        return new
 
 
 @dataclass
 class Author:
-    """Draws instructions from the proposer, and counts what cannot be used.
+    """Draws instructions from the proposer, and counts what is held back.
+
+    As a context it tells in a line what was held back, when the search ends by itself or with the budget.
 
     Attributes:
         session: whose proposer writes.
-        where: the searcher, as errors name it.
+        name: the searcher's.
         temperature: of the proposer.
         top_p: of the proposer.
         max_tokens: most tokens of a reply.
         max_chars: longer instructions are held back.
         allows: what else an instruction must fulfil.
-        replies: replies that came.
-        unusable: those without an instruction that may be used.
+        known: prompts that are not new.
+        asked: replies asked for.
+        usable: instructions read that may be used.
         passed: prompts let through.
-        repeated: prompts that had been there before.
+        held: what was held back, by why: `unreadable`, `quoting a row`, `not allowed`, `repeated`.
     """
 
     session: Session
-    where: str
+    name: str
     temperature: float
     top_p: float
     max_tokens: int
     max_chars: int
     allows: Callable[[str], bool] | None = None
+    known: Known = field(default_factory=Known, init=False)
+    asked: int = field(default=0, init=False)
     replies: int = field(default=0, init=False)
-    unusable: int = field(default=0, init=False)
+    usable: int = field(default=0, init=False)
     passed: int = field(default=0, init=False)
-    repeated: int = field(default=0, init=False)
+    held: Counter[str] = field(default_factory=Counter, init=False)
     _last: str | None = field(default=None, init=False)
-    _known: set[str] = field(default_factory=set, init=False)
+    _barren: int = field(default=0, init=False)
 
-    def draw(self, asked: Sequence[str], n: int = 1) -> list[list[str]]:
-        """Ask each text `n` times and return the instructions read; failed calls are left out."""
-        if not asked:
+    def ask(self, texts: Sequence[str], n: int = 1) -> list[list[str]]:
+        """Return the replies to each text, asked `n` times; failed calls are left out."""
+        if not texts:
             return []
         drawn = self.session.propose(
-            [chat(text) for text in asked],
+            [chat(text) for text in texts],
             n,
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
         )
-        return [[text for text in map(self._read, replies) if text is not None] for replies in drawn]
+        self.asked += n * len(texts)
+        self.replies += sum(map(len, drawn))
+        return drawn
 
-    def draw_each(self, asked: Sequence[str | None]) -> list[str | None]:
+    def draw(self, texts: Sequence[str], n: int = 1, read: Reader | None = None) -> list[list[str]]:
+        """Ask each text `n` times and return the instructions that `read` finds, by default one a reply."""
+        reader = read or (lambda reply: [read_one(reply, self.max_chars)])
+        return [
+            [text for reply in replies for text in self._use(reader(reply), reply)]
+            for replies in self.ask(texts, n)
+        ]
+
+    def draw_each(self, texts: Sequence[str | None]) -> list[str | None]:
         """Ask each text once and return what was read in its place; None stays None, and is not asked."""
-        drawn = iter(self.draw([text for text in asked if text is not None]))
-        return [next(iter(next(drawn)), None) if text is not None else None for text in asked]
+        drawn = iter(self.draw([text for text in texts if text is not None]))
+        return [next(iter(next(drawn)), None) if text is not None else None for text in texts]
 
-    def know(self, prompt: Prompt) -> bool:
-        """Note a prompt down; whether it is new, white space aside."""
-        key = replace(prompt, instruction=" ".join(prompt.instruction.split())).id
-        new = key not in self._known
-        self._known.add(key)
-        return new
+    def hold(self, why: str, reply: str | None = None) -> None:
+        """Count something that is not used."""
+        self.held[why] += 1
+        self._last = reply or self._last
+
+    def admit(self, prompt: Prompt) -> Prompt | None:
+        """Return the prompt, or None if it is not new."""
+        if not self.known.add(prompt):
+            self.hold("repeated")
+            return None
+        self.passed += 1
+        return prompt
 
     def child(
         self, text: str | None, parents: Sequence[Prompt], origin: str, **changes: Any
@@ -107,39 +119,59 @@ class Author:
         if text is None:
             return None
         ids = tuple(dict.fromkeys(parent.id for parent in parents))
-        prompt = replace(parents[0], instruction=text, parents=ids, origin=origin, **changes)
-        if self.know(prompt):
-            self.passed += 1
-            return prompt
-        self.repeated += 1
-        return None
+        return self.admit(replace(parents[0], instruction=text, parents=ids, origin=origin, **changes))
+
+    def is_over(self, new: bool, patience: int) -> bool:
+        """Whether `patience` steps in a row, this one included, brought nothing new; tell so."""
+        self._barren = 0 if new else self._barren + 1
+        if self._barren < patience:
+            return False
+        steps = "1 step" if patience == 1 else f"{patience} steps in a row"
+        self.session.note(f"{self.name}: ends here, after {steps} without a new prompt")
+        return True
 
     def check(self) -> None:
-        """Raise ModelError if nothing that came could be used."""
-        if self.unusable == self.replies:
+        """Raise ModelError if something was asked and nothing that came could be used."""
+        if self.asked and not self.usable:
             raise ModelError(
-                self.where,
+                f"searcher {self.name}",
                 f"the proposer's {self.replies} replies hold no usable instruction",
                 got=self._last,
                 do="try another proposer, or other max_tokens, max_chars or meta-prompts",
             )
 
-    def _read(self, reply: str) -> str | None:
-        self.replies += 1
-        text = read_proposal(reply, self.max_chars)
-        if (
-            text is None
-            or (self.allows and not self.allows(text))
-            or copies_pair(text, self.session.task.rows)
-        ):
-            self.unusable += 1
-            self._last = reply
-            return None
-        return text
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell what was held back, unless an error says more."""
+        if self.held and (kind is None or issubclass(kind, BudgetExhausted)):
+            counts = ", ".join(f"{n} {why}" for why, n in self.held.items())
+            total = self.passed + self.held.total()
+            self.session.note(f"{self.name}: {self.held.total()} of {total} proposals held back: {counts}")
+
+    def _use(self, found: Iterable[str | None], reply: str) -> list[str]:
+        """Return the texts that may be used; count the others."""
+        able: list[str] = []
+        for text in found:
+            if text is None:
+                self.hold("unreadable", reply)
+            elif self.allows and not self.allows(text):
+                self.hold("not allowed", reply)
+            elif copies_pair(text, self.session.task.rows):
+                self.hold("quoting a row", reply)
+            else:
+                able.append(text)
+        self.usable += len(able)
+        return able
 
 
 def need_slots(where: str, text: str, *names: str) -> None:
-    """Raise TemplateError unless a meta-prompt shows what it is about."""
+    """Raise TemplateError unless a meta-prompt has these slots, and thus says what it has to."""
+    found = slots(text)
     for name in names:
-        if name not in slots(text):
+        if name not in found:
             raise TemplateError(where, f"has no {braces(name)}", got=text, do=f"add {braces(name)}")

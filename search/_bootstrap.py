@@ -14,7 +14,7 @@ import numpy as np
 
 from promptopt.contracts.searcher import Session
 from promptopt.programs import ChainOfThought, Program, SelfConsistency
-from promptopt.prompt import Demonstration
+from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Cell, Example, fold_inputs
 from promptopt.tfidf import Floats, Tfidf
 
@@ -23,17 +23,16 @@ ROUNDS = 100
 DIGITS = 9
 
 
-def traces(session: Session, rows: Sequence[Example], right: float) -> list[Demonstration]:
-    """Run the seed prompt on rows and return what it replied where the reward is at least `right`.
+def traces(session: Session, teacher: Prompt, rows: Sequence[Example], right: float) -> list[Demonstration]:
+    """Run a prompt on rows and return what it replied where the reward is at least `right`.
 
-    The run has scored the seed prompt on every search row, so this costs nothing. A row answered several
+    The run has scored the seed prompt on every search row, so that one costs nothing. A row answered several
     times gives its first right reply.
     """
-    seed = session.task.seed_prompt
-    (evaluation,) = session.score([seed], rows)
+    (evaluation,) = session.score([teacher], rows)
     kept: dict[str, str] = {}
     for cell in evaluation.cells:
-        if cell.status == "ok" and cell.value >= right and (reply := worked(seed.program, cell)):
+        if cell.status == "ok" and cell.value >= right and (reply := worked(teacher.program, cell)):
             kept.setdefault(cell.example, reply)
     return [Demonstration(row.inputs, kept[row.id]) for row in rows if row.id in kept]
 

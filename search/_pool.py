@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from promptopt.parts import Part
 from promptopt.prompt import Prompt
-
-from ._parts import Part
 
 MERGE_ROWS = 5
 """Rows on which a merged prompt must not fall behind its parents (as in the authors' code)."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from promptopt.contracts.searcher import Session
 from promptopt.errors import ModelError, TemplateError
-from promptopt.prompt import Demonstration
+from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Example, FrozenMap
 from promptopt.template import fill, slots
 
@@ -43,6 +43,7 @@ TIPS = (
 
 def propose(
     session: Session,
+    base: Prompt,
     meta_prompt: str,
     shown: Sequence[Sequence[Demonstration]],
     rows: Sequence[Example],
@@ -58,12 +59,13 @@ def propose(
 
     Args:
         session: whose proposer is asked.
+        base: the prompt to improve.
         meta_prompt: with `{{demonstrations}}`, and any of `{{number}}`, `{{summary}}`, `{{instruction}}`,
             `{{description}}` and `{{tip}}`.
         shown: one set of demonstrations a chat.
         rows: the rows behind the summary; none may be quoted by an instruction, nor any other search row.
         summary: how the proposer is asked for the summary, if the meta-prompt shows it.
-        wanted: instructions besides the seed prompt's.
+        wanted: instructions besides the base's.
         draws: replies drawn to each chat.
         temperature: of the proposer.
         max_tokens: most tokens of a reply.
@@ -78,10 +80,9 @@ def propose(
         raise TemplateError(
             where, "a meta-prompt shows no rows", got=meta_prompt, do="add {{demonstrations}}"
         )
-    seed = session.task.seed_prompt
     fields = session.task.fields
     values = {
-        "instruction": seed.instruction,
+        "instruction": base.instruction,
         "description": session.task.description,
         "summary": _summary(session, summary, rows, max_tokens) if "summary" in slots(meta_prompt) else "",
     }
@@ -109,7 +110,7 @@ def propose(
             got=in_turn[0] if in_turn else None,
             do="try another proposer, or other max_tokens, max_chars or meta-prompt",
         )
-    fresh = [t for t in read if t != seed.instruction and not copies_pair(t, session.task.rows)]
+    fresh = [t for t in read if t != base.instruction and not copies_pair(t, session.task.rows)]
     return list(dict.fromkeys(fresh))[:wanted]
 
 

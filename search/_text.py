@@ -65,9 +65,14 @@ def read_instruction(reply: str, max_chars: int) -> str | None:
     if pairs:
         text = text[: pairs.start()].rstrip()
     text = TO.sub("", text)
-    if not any(character.isalpha() for character in text) or len(text) > max_chars:
+    if not has_letters(text) or len(text) > max_chars:
         return None
     return text
+
+
+def has_letters(text: str) -> bool:
+    """Whether there is anything to read in a text."""
+    return any(character.isalpha() for character in text)
 
 
 def copies_pair(instruction: str, rows: Iterable[Example]) -> bool:

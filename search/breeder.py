@@ -21,6 +21,7 @@ from promptopt.template import fill
 
 from . import _breeding as wordings
 from ._author import Author, need_slots
+from ._choice import starting
 from ._fitness import fitness, roulette
 from ._text import check_has_place, number_word, show_rows, unique
 from .ape import FORWARD
@@ -110,7 +111,7 @@ class Breeder:
     - The wordings are short, with fewer mutation-prompts and thinking styles, for small models
       (`_breeding.py`; Lamarckian: APE's forward generation); all can be replaced.
     - Likeness is of characters, not of BERT embeddings: nothing to download.
-    - The seed prompt is a unit of the first population.
+    - The seed prompt and good prompts found elsewhere are units of the first population.
     - The search also ends after `patience` generations in a row without a new prompt.
     - What quotes a search row is not scored.
 
@@ -181,26 +182,34 @@ class Breeder:
                 "nothing says what the task is",
                 do="write an instruction or a description, or use the searcher ape",
             )
-        author = Author(
-            session, "searcher breeder", self.temperature, self.top_p, self.max_tokens, self.max_chars
-        )
+        with Author(
+            session, "breeder", self.temperature, self.top_p, self.max_tokens, self.max_chars
+        ) as author:
+            units = self._breed(session, author)
+            author.check()
+            best = unique(unit.prompt for unit in sorted(units, key=lambda unit: -unit.score))
+            session.score(best[: self.keep])
+
+    def _breed(self, session: Session, author: Author) -> list[Unit]:
+        """Return the last generation."""
         units = self._first(session, author)
-        barren = 0
         for _ in range(self.generations):
-            if barren == self.patience or len(units) < 2:
+            if len(units) < 2:
                 break
             passed = author.passed
             units = self._generation(session, author, units)
-            barren = 0 if author.passed > passed else barren + 1
-        author.check()
-        best = unique(unit.prompt for unit in sorted(units, key=lambda unit: -unit.score))
-        session.score(best[: self.keep])
+            if author.is_over(author.passed > passed, self.patience):
+                break
+        return units
 
     def _first(self, session: Session, author: Author) -> list[Unit]:
-        """Return the seed and what mutation-prompts and thinking styles make of the task (section 3.1)."""
+        """Return what there is to start from, and what mutation-prompts and thinking styles make of the task.
+
+        Section 3.1.
+        """
         seed = session.task.seed_prompt
-        author.know(seed)
-        found = [(seed, session.rng.choice(self.mutations))]
+        given = [prompt for prompt in starting(session) if author.known.add(prompt)]
+        found = [(prompt, session.rng.choice(self.mutations)) for prompt in given[: self.population]]
         for _ in range(self.patience):
             missing = self.population - len(found)
             drawn = [session.rng.choice(self.mutations) for _ in range(missing)]

@@ -12,7 +12,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt, Retriever
 
 from ._bootstrap import diverse, traces
-from ._choice import choose
+from ._choice import best_start, choose
 from ._demos import (
     Parted,
     answered,
@@ -52,6 +52,8 @@ class Demos:
     2104.08786): of all but `knn`, `orders` permutations of the best set meet it. They are told apart by
     score, as rows are at hand; the paper's entropy criteria are for having none.
 
+    All begin with the seed prompt, or with a better one where one was found elsewhere.
+
     A row that is scored on is never shown. For `knn` each row leaves itself out. For the others, rows to
     show are taken from the end of the search rows and prompts are scored on the beginning; at last the kept
     ones meet all rows but those they show.
@@ -82,35 +84,35 @@ class Demos:
         Raises:
             ConfigError: no row can be shown, or the prompt has no place for demonstrations.
         """
-        check_shows(session.task.seed_prompt, WHERE)
+        base = best_start(session)
+        check_shows(base, WHERE)
         if self.method == "knn":
-            kept = self._retrieving(session)
+            kept = self._retrieving(session, base)
         else:
             parted = part_rows(session.task.rows, self.pool, self.most, WHERE)
             find = {"random": self._random, "greedy": self._greedy, "bootstrap": self._bootstrapped}
-            kept = self._reordered(session, parted, find[self.method](session, parted))
+            kept = self._reordered(session, parted, find[self.method](session, base, parted))
         score_fully(session, kept)
 
-    def _random(self, session: Session, parted: Parted) -> list[Prompt]:
+    def _random(self, session: Session, base: Prompt, parted: Parted) -> list[Prompt]:
         pool = [demonstration(row) for row in parted.pool]
-        return self._best(session, parted, draw(session.rng, pool, self.sets, self.most))
+        return self._best(session, base, parted, draw(session.rng, pool, self.sets, self.most))
 
-    def _bootstrapped(self, session: Session, parted: Parted) -> list[Prompt]:
-        kept = traces(session, parted.pool, self.right)
+    def _bootstrapped(self, session: Session, base: Prompt, parted: Parted) -> list[Prompt]:
+        kept = traces(session, base, parted.pool, self.right)
         if not kept:
-            return self._random(session, parted)
+            return self._random(session, base, parted)
         clustered = [diverse(session.rng, parted.pool, kept, k) for k in powers(self.most)]
-        return self._best(session, parted, [*clustered, *draw(session.rng, kept, self.sets, self.most)])
+        return self._best(session, base, parted, [*clustered, *draw(session.rng, kept, self.sets, self.most)])
 
     def _best(
-        self, session: Session, parted: Parted, sets: Sequence[tuple[Demonstration, ...]]
+        self, session: Session, base: Prompt, parted: Parted, sets: Sequence[tuple[Demonstration, ...]]
     ) -> list[Prompt]:
-        seed = session.task.seed_prompt
-        children = [showing(seed, shown, f"demos/{self.method}") for shown in sets]
-        return choose(session, [seed, *children], self.keep, rows=parted.scored)
+        children = [showing(base, shown, f"demos/{self.method}") for shown in sets]
+        return choose(session, [base, *children], self.keep, rows=parted.scored)
 
-    def _greedy(self, session: Session, parted: Parted) -> list[Prompt]:
-        best = session.task.seed_prompt
+    def _greedy(self, session: Session, base: Prompt, parted: Parted) -> list[Prompt]:
+        best = base
         path = [best]
         unused = [demonstration(row) for row in parted.pool]
         for _ in range(self.most):
@@ -123,16 +125,16 @@ class Demos:
             unused.remove(best.demonstrations[-1])
         return path[: -self.keep - 1 : -1]
 
-    def _retrieving(self, session: Session) -> list[Prompt]:
+    def _retrieving(self, session: Session, base: Prompt) -> list[Prompt]:
         rows = answered(session.task.rows)
         if not rows:
             raise no_rows(WHERE, "the search rows")
-        seed, pool = session.task.seed_prompt, tuple(map(demonstration, rows))
+        pool = tuple(map(demonstration, rows))
         sizes = powers(min(self.most, len(pool)))
         children = [
-            seed.child(demonstrations=(), retriever=Retriever(pool, k), origin="demos/knn") for k in sizes
+            base.child(demonstrations=(), retriever=Retriever(pool, k), origin="demos/knn") for k in sizes
         ]
-        return choose(session, [seed, *children], self.keep)
+        return choose(session, [base, *children], self.keep)
 
     def _reordered(self, session: Session, parted: Parted, kept: list[Prompt]) -> list[Prompt]:
         """Let permutations of the best set meet the kept."""

@@ -19,9 +19,9 @@ from promptopt.prompt import Prompt
 from promptopt.records import Evaluation
 from promptopt.template import fill
 
-from ._choice import choose
+from ._author import Known, need_slots
+from ._choice import best_start, choose
 from ._phrases import Phrase, add, delete, phrases, substitute, swap, words
-from ._replies import Sieve, need_slots
 from ._text import chat, check_has_place, read_instruction
 
 PHRASE = "Say the following phrase in other words.\n\nPhrase: {{phrase}}\n\nIn other words:"
@@ -98,30 +98,33 @@ class PhraseEdits:
             ConfigError: the prompt has no instruction or no place for one, or options contradict each other.
             TemplateError: the meta-prompt has no place for the phrase.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, WHERE)
-        self._check(seed)
-        sieve = Sieve(seed)
-        beam = [Draft(seed)]
+        self._check()
+        start = best_start(session)
+        check_has_place(start, WHERE)
+        if not phrases(start.instruction):
+            raise ConfigError(
+                WHERE,
+                "the prompt has no instruction to edit",
+                do="write one, or use a searcher that does, such as ape",
+            )
+        known = Known()
+        known.add(start)
+        beam = [Draft(start)]
         patience = self.patience
         for iteration in range(self.iterations):
-            edited = [draft for base in beam for draft in self._edit(session, base, sieve)]
+            edited = [draft for base in beam for draft in self._edit(session, base, known)]
             found, improved = self._select(session, beam, edited)
             if not improved and edited and self.anneal:
                 found = self._anneal(session, beam[0], edited, iteration)
             beam = found
             patience = self.patience if improved else patience - 1
             if patience < 0:
+                times = f"{self.patience + 1} iterations in a row" if self.patience else "1 iteration"
+                session.note(f"edit: ends here, after {times} without a better prompt")
                 break
         session.score([draft.prompt for draft in beam])
 
-    def _check(self, seed: Prompt) -> None:
-        if not phrases(seed.instruction):
-            raise ConfigError(
-                WHERE,
-                "the prompt has no instruction to edit",
-                do="write one, or use a searcher that does, such as ape",
-            )
+    def _check(self) -> None:
         if not set(self.edits) - {"add"}:
             raise ConfigError(f"{WHERE}.edits", "nothing to do", got=self.edits, do="allow delete or swap")
         if self.anneal and self.beam > 1:
@@ -129,7 +132,7 @@ class PhraseEdits:
         if "paraphrase" in self.edits:
             need_slots(f"{WHERE}.paraphrase", self.paraphrase, "phrase")
 
-    def _edit(self, session: Session, base: Draft, sieve: Sieve) -> list[Draft]:
+    def _edit(self, session: Session, base: Draft, known: Known) -> list[Draft]:
         """Return up to m different candidates that are l edits away from the base."""
         found: list[Draft] = []
         for _ in range(DRAWS * self.candidates):
@@ -142,7 +145,8 @@ class PhraseEdits:
                 operation = session.rng.choice(possible)
                 text, deleted = self._apply(session, operation, text, deleted)
                 done.append(operation)
-            if child := sieve.child(base.prompt, text, f"edit/{'+'.join(done)}"):
+            child = base.prompt.child(instruction=text, origin=f"edit/{'+'.join(done)}")
+            if known.add(child):
                 found.append(Draft(child, deleted))
             if len(found) == self.candidates:
                 break

@@ -20,6 +20,7 @@ from promptopt.prompt import Prompt
 from promptopt.template import fill
 
 from ._author import Author, need_slots
+from ._choice import starting
 from ._fitness import fitness, roulette
 from ._meta import CROSSOVER
 from ._text import VARIATION, check_has_place, number_word, show_rows
@@ -83,7 +84,7 @@ class Evolution:
         mode: `ga`, or `de`, which the paper advises where the prompts to start from are poor.
         population: N.
         generations: T.
-        instructions: instructions to start from, besides the seed prompt's.
+        instructions: instructions to start from, besides the seed prompt's and good ones found elsewhere.
         start: how the population is filled up: `induce` lets the proposer guess from 5 input-output pairs, as
             APE does; `paraphrase` asks for variations of those that are there. The paper takes prompts
             written by people and by APE, and paraphrases.
@@ -129,29 +130,34 @@ class Evolution:
         """
         check_has_place(session.task.seed_prompt, "searcher evolution")
         self._check_slots()
-        author = Author(
-            session, "searcher evolution", self.temperature, self.top_p, self.max_tokens, self.max_chars
-        )
+        with Author(
+            session, "evolution", self.temperature, self.top_p, self.max_tokens, self.max_chars
+        ) as author:
+            members = self._evolve(session, author)
+            author.check()
+            session.score([prompt for prompt, _ in best_first(members)[: self.keep]])
+
+    def _evolve(self, session: Session, author: Author) -> list[Member]:
+        """Return the last generation."""
         members = best_first(self._score(session, self._first(session, author)))[: self.population]
         evolve = self._ga if self.mode == "ga" else self._de
-        barren = 0
         for _ in range(self.generations):
-            if barren == self.patience or len(members) < (2 if self.mode == "ga" else 3):
+            if len(members) < (2 if self.mode == "ga" else 3):
                 break
             passed = author.passed
             members = evolve(session, author, members)
-            barren = 0 if author.passed > passed else barren + 1
-        author.check()
-        session.score([prompt for prompt, _ in best_first(members)[: self.keep]])
+            if author.is_over(author.passed > passed, self.patience):
+                break
+        return members
 
     def _first(self, session: Session, author: Author) -> list[Prompt]:
-        """Return the seed, the user's instructions, and as many as are missing, in a few tries."""
+        """Return what there is to start from, and as many as are missing, in a few tries."""
         seed = session.task.seed_prompt
         given = [
-            seed,
+            *starting(session),
             *(seed.child(instruction=text, origin="evolution/given") for text in self.instructions),
         ]
-        members = [prompt for prompt in given if author.know(prompt) and prompt.instruction]
+        members = [prompt for prompt in given if author.known.add(prompt) and prompt.instruction]
         for _ in range(self.patience):
             missing = self.population - len(members)
             if missing <= 0:

@@ -17,6 +17,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt
 
 from ._bootstrap import traces
+from ._choice import best_start
 from ._demos import Parted, check_shows, demonstration, draw, part_rows, score_fully, showing
 from ._proposals import GROUNDED, SUMMARY, propose
 from ._text import check_has_place
@@ -46,7 +47,8 @@ class Joint:
     Numbers of candidates are those of DSPy's `auto="light"` (6 and 6), minibatch (35) and full evaluations
     (every 5 trials) those of its MIPROv2. What differs: blocks are shared, not drawn at random: a pair
     begins with the first block and meets the next one when it is named again, and TPE is told its mean gain
-    over the seed prompt on the rows it has met, so that no pair is favoured by easy rows. Instructions are
+    over the seed prompt on the rows it has met, so that no pair is favoured by easy rows. Where a better
+    prompt than the seed prompt was found elsewhere, it takes its place in all this. Instructions are
     asked for in APE's words by default, which small models follow; `grounded` is the paper's way. Sets hold
     right replies or rows, not both in one.
 
@@ -98,14 +100,14 @@ class Joint:
             ModelError: the proposer gave nothing that can be read as an instruction.
             TemplateError: a meta-prompt shows no rows.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, WHERE)
-        check_shows(seed, WHERE)
+        base = best_start(session)
+        check_has_place(base, WHERE)
+        check_shows(base, WHERE)
         parted = part_rows(session.task.rows, self.pool, self.most, WHERE)
-        sets = self._sets(session, parted)
-        texts = self._instructions(session, parted, sets)
+        sets = self._sets(session, base, parted)
+        texts = self._instructions(session, base, parted, sets)
         pairs = {
-            (i, j): _pair(seed, i, text, j, its) for i, text in enumerate(texts) for j, its in enumerate(sets)
+            (i, j): _pair(base, i, text, j, its) for i, text in enumerate(texts) for j, its in enumerate(sets)
         }
         trials = _Trials(session, pairs, parted.scored, (len(texts), len(sets)), self.startup)
         for number in range(1, self.trials + 1):
@@ -114,23 +116,24 @@ class Joint:
                 trials.evaluate_best()
         score_fully(session, trials.best(self.keep))
 
-    def _sets(self, session: Session, parted: Parted) -> list[tuple[Demonstration, ...]]:
-        """Return the seed prompt's own demonstrations, a set of rows, and draws of right replies."""
+    def _sets(self, session: Session, base: Prompt, parted: Parted) -> list[tuple[Demonstration, ...]]:
+        """Return the base's own demonstrations, a set of rows, and draws of right replies."""
         plain = [demonstration(row) for row in parted.pool]
-        own = session.task.seed_prompt.demonstrations
         rows = tuple(session.rng.sample(plain, min(self.most, len(plain))))
-        kept = traces(session, parted.pool, self.right) or plain
-        return list(dict.fromkeys([own, rows, *draw(session.rng, kept, self.sets - 2, self.most)]))
+        kept = traces(session, base, parted.pool, self.right) or plain
+        return list(
+            dict.fromkeys([base.demonstrations, rows, *draw(session.rng, kept, self.sets - 2, self.most)])
+        )
 
     def _instructions(
-        self, session: Session, parted: Parted, sets: Sequence[tuple[Demonstration, ...]]
+        self, session: Session, base: Prompt, parted: Parted, sets: Sequence[tuple[Demonstration, ...]]
     ) -> list[str]:
-        """Return the seed prompt's instruction and those proposed from the sets."""
-        own = session.task.seed_prompt.instruction
+        """Return the base's instruction and those proposed from the sets."""
         if self.instructions == 1:
-            return [own]
+            return [base.instruction]
         proposed = propose(
             session,
+            base,
             self.forward if self.proposals == "forward" else self.grounded,
             [shown for shown in sets if shown],
             parted.pool,
@@ -141,13 +144,13 @@ class Joint:
             max_tokens=self.max_tokens,
             max_chars=self.max_chars,
         )
-        return [own, *proposed]
+        return [base.instruction, *proposed]
 
 
-def _pair(seed: Prompt, i: int, text: str, j: int, shown: Sequence[Demonstration]) -> Prompt:
-    """Return the prompt of instruction i and set j; those of number 0 are the seed prompt's own."""
-    prompt = seed.child(instruction=text, origin="joint") if i else seed
-    return replace(showing(prompt, shown, "joint"), parents=(seed.id,)) if j else prompt
+def _pair(base: Prompt, i: int, text: str, j: int, shown: Sequence[Demonstration]) -> Prompt:
+    """Return the prompt of instruction i and set j; those of number 0 are the base's own."""
+    prompt = base.child(instruction=text, origin="joint") if i else base
+    return replace(showing(prompt, shown, "joint"), parents=(base.id,)) if j else prompt
 
 
 class _Trials:
@@ -156,7 +159,7 @@ class _Trials:
     def __init__(
         self, session: Session, pairs: Mapping[Pair, Prompt], rows: int, shape: Pair, startup: int
     ) -> None:
-        """Start with the seed prompt, pair (0, 0), fully evaluated: its gain over itself is 0."""
+        """Start with the base, pair (0, 0), fully evaluated: its gain over itself is 0."""
         from optuna.distributions import CategoricalDistribution
 
         self._session = session
@@ -191,9 +194,9 @@ class _Trials:
         return [self._pairs[pair] for pair in sorted(whole, key=lambda pair: -self._gain[pair])[:keep]]
 
     def _score(self, pair: Pair, n: int) -> None:
-        seed, mine = self._session.score([self._pairs[0, 0], self._pairs[pair]], n)
-        shared = [row for row in seed.values if row in mine.values]
-        gains = [mine.values[row] - seed.values[row] for row in shared]
+        base, mine = self._session.score([self._pairs[0, 0], self._pairs[pair]], n)
+        shared = [row for row in base.values if row in mine.values]
+        gains = [mine.values[row] - base.values[row] for row in shared]
         self._met[pair] = n
         self._gain[pair] = math.fsum(gains) / len(gains) if mine.comparable and gains else -math.inf
 

@@ -20,6 +20,7 @@ from promptopt.records import Example
 from promptopt.template import fill, slots
 
 from ._author import Author, need_slots
+from ._choice import starting
 from ._fitness import fitness
 from ._meta import OPRO as META_PROMPT
 from ._meta import SCORED
@@ -108,36 +109,38 @@ class OPRO:
             TemplateError: a meta-prompt lacks what it needs.
             ModelError: the proposer gave nothing that can be read as an instruction.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, "searcher opro")
+        check_has_place(session.task.seed_prompt, "searcher opro")
         need_slots("searcher opro.meta_prompt", self.meta_prompt, "scored")
         need_slots("searcher opro.scored", self.scored, "instruction", "score")
-        author = self._author(session)
-        author.know(seed)
-        trajectory = self._score(session, [seed])
-        top, barren = self.top, 0
+        with self._author(session) as author:
+            trajectory = self._improve(session, author)
+            author.check()
+            session.score([prompt for prompt, _ in best(trajectory, self.keep)])
+
+    def _improve(self, session: Session, author: Author) -> list[Scored]:
+        """Return the trajectory after the last step."""
+        trajectory = self._score(session, [one for one in starting(session) if author.known.add(one)])
+        top = self.top
         for _ in range(self.steps):
             shown = best(trajectory, top)
             before = author.replies
             (texts,) = author.draw([self._ask(session, shown)], self.proposals)
             if author.replies == before:
                 top = max(1, len(shown) // 2)
-            parents = [prompt for prompt, _ in shown[::-1]] or [seed]
+            parents = [prompt for prompt, _ in shown[::-1]] or [session.task.seed_prompt]
             children = [author.child(text, parents, "opro") for text in texts]
             new = [child for child in children if child is not None]
-            barren = 0 if new else barren + 1
-            if barren == self.patience:
+            if author.is_over(bool(new), self.patience):
                 break
             trajectory += self._score(session, new)
-        author.check()
-        session.score([prompt for prompt, _ in best(trajectory, self.keep)])
+        return trajectory
 
     def _author(self, session: Session) -> Author:
         drop = self.digits == "drop" or (self.digits == "auto" and answers_are_numbers(session.task.rows))
         given = set(NUMBER.findall(session.task.seed_prompt.instruction))
         return Author(
             session,
-            "searcher opro",
+            "opro",
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
@@ -154,10 +157,10 @@ class OPRO:
     def _ask(self, session: Session, shown: Sequence[Scored]) -> str:
         """Return the meta-prompt of a step, with exemplars of its own."""
         rows = self._exemplars(session)
+        scores = {prompt.instruction: score for prompt, score in shown if prompt.instruction}
         entries = [
-            fill(self.scored, {"instruction": prompt.instruction, "score": str(round(100 * score))})
-            for prompt, score in shown
-            if prompt.instruction
+            fill(self.scored, {"instruction": text, "score": str(round(100 * score))})
+            for text, score in sorted(scores.items(), key=lambda entry: entry[1])
         ]
         return fill(
             self.meta_prompt,

@@ -16,10 +16,11 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Prompt
 from promptopt.template import fill, slots
 
-from ._choice import choose
+from ._author import Author, need_slots
+from ._choice import choose, starting
 from ._meta import EDIT, ERROR, GRADIENT
-from ._replies import Sieve, need_slots, read_instructions, read_reasons
-from ._text import VARIATION, chat, check_has_place, read_instruction
+from ._replies import read_reasons, read_several
+from ._text import VARIATION, check_has_place, read_instruction
 from ._traces import errors, show_traces
 
 LONG_GRADIENT = (
@@ -116,29 +117,38 @@ class ProTeGi:
         Raises:
             ConfigError: the prompt has no place for an instruction.
             TemplateError: a meta-prompt lacks what it needs.
-            ModelError: none of the proposer's replies can be read.
+            ModelError: the proposer gave nothing that can be read as an instruction.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, WHERE)
+        check_has_place(session.task.seed_prompt, WHERE)
         need_slots(f"{WHERE}.gradient", self.gradient, "instruction", "errors")
         need_slots(f"{WHERE}.edit", self.edit, "instruction", "gradient")
         need_slots(f"{WHERE}.variation", self.variation, "instruction")
-        sieve = Sieve(seed, session.task.rows)
-        beam = [seed]  # algorithm 1, line 1
-        dry = 0
+        with Author(
+            session, "protegi", self.temperature, self.top_p, self.max_tokens, self.max_chars
+        ) as author:
+            beam = self._search_beam(session, author)
+            author.check()
+            session.score(beam)  # algorithm 1, line 9
+
+    def _search_beam(self, session: Session, author: Author) -> list[Prompt]:
+        """Return the last beam."""
+        beam = [prompt for prompt in starting(session) if author.known.add(prompt)]  # algorithm 1, line 1
+        if len(beam) > self.beam:
+            beam = choose(session, beam, self.beam)
         for _ in range(self.depth):  # line 2
-            gradients = self._differentiate(session, beam, sieve)
+            gradients = self._differentiate(session, beam, author)
             if gradients is None:
                 break
-            successors = self._expand(session, gradients, sieve)  # lines 3 to 6
-            dry = 0 if successors else dry + 1
-            if dry == DRY:
+            successors = self._expand(session, gradients, author)  # lines 3 to 6
+            if author.is_over(bool(successors), DRY):
                 break
             if successors:
                 beam = choose(session, [*beam, *successors], self.beam)  # line 7
-        session.score(beam)  # line 9
+        return beam
 
-    def _differentiate(self, session: Session, beam: Sequence[Prompt], sieve: Sieve) -> list[Gradient] | None:
+    def _differentiate(
+        self, session: Session, beam: Sequence[Prompt], author: Author
+    ) -> list[Gradient] | None:
         """Return each prompt's gradients on a minibatch (algorithm 2, lines 1 to 3); None without errors."""
         task = session.task
         minibatch = session.rng.sample(task.rows, min(self.minibatch, len(task.rows)))
@@ -152,45 +162,44 @@ class ProTeGi:
         if not asked:
             return None
         texts = [self._fill(self.gradient, prompt, shown, self.gradients) for prompt, shown in asked]
-        replies = self._propose(session, texts, _draws(self.gradient, self.gradients))
         most = _listed(self.gradient, self.gradients)
-        gradients = [
-            Gradient(*pair, reason)
-            for pair, its in zip(asked, replies, strict=True)
-            for reply in its
-            for reason in read_reasons(reply, most, self.max_chars)
-        ]
-        if not gradients:
-            sieve.held["unreadable"] += sum(map(len, replies))
-            sieve.check_readable(WHERE, replies)
+        gradients: list[Gradient] = []
+        drawn = author.ask(texts, _draws(self.gradient, self.gradients))
+        for pair, replies in zip(asked, drawn, strict=True):
+            for reply in replies:
+                reasons = read_reasons(reply, most, self.max_chars)
+                gradients += [Gradient(*pair, reason) for reason in reasons]
+                if not reasons:
+                    author.hold("unreadable", reply)
         return gradients
 
-    def _expand(self, session: Session, gradients: Sequence[Gradient], sieve: Sieve) -> list[Prompt]:
+    def _expand(self, session: Session, gradients: Sequence[Gradient], author: Author) -> list[Prompt]:
         """Edit along each gradient, paraphrase (algorithm 2, lines 4 to 6), cap each parent's successors."""
         if not gradients:
             return []
         texts = [self._fill(self.edit, g.parent, g.shown, self.edits, g.reason) for g in gradients]
-        replies = self._propose(session, texts, _draws(self.edit, self.edits))
         most = _listed(self.edit, self.edits)
+        drawn = author.draw(
+            texts, _draws(self.edit, self.edits), lambda reply: read_several(reply, most, self.max_chars)
+        )
         family: dict[str, list[Prompt]] = {g.parent.id: [] for g in gradients}
-        for gradient, its in zip(gradients, replies, strict=True):
-            for text in (text for reply in its for text in read_instructions(reply, most, self.max_chars)):
-                if child := sieve.child(gradient.parent, text, "protegi/edit"):
+        for gradient, edited in zip(gradients, drawn, strict=True):
+            for text in edited:
+                if child := author.child(text, [gradient.parent], "protegi/edit"):
                     family[gradient.parent.id].append(child)
-        sieve.check_readable(WHERE, replies)
-        for parent, edited in family.items():
-            family[parent] = [*edited, *self._paraphrase(session, edited, sieve)]
+        for parent, children in family.items():
+            family[parent] = [*children, *self._paraphrase(children, author)]
         return [prompt for its in family.values() for prompt in self._capped(session, its)]
 
-    def _paraphrase(self, session: Session, edited: Sequence[Prompt], sieve: Sieve) -> list[Prompt]:
-        if not edited or not self.paraphrases:
+    def _paraphrase(self, edited: Sequence[Prompt], author: Author) -> list[Prompt]:
+        if not self.paraphrases:
             return []
         texts = [fill(self.variation, {"instruction": prompt.instruction}) for prompt in edited]
-        drawn = self._propose(session, texts, self.paraphrases)
+        drawn = author.draw(texts, self.paraphrases, lambda reply: [read_instruction(reply, self.max_chars)])
         made = [
-            sieve.child(prompt, read_instruction(reply, self.max_chars), "protegi/paraphrase")
-            for prompt, replies in zip(edited, drawn, strict=True)
-            for reply in replies
+            author.child(text, [prompt], "protegi/paraphrase")
+            for prompt, varied in zip(edited, drawn, strict=True)
+            for text in varied
         ]
         return [prompt for prompt in made if prompt]
 
@@ -202,15 +211,6 @@ class ProTeGi:
     def _fill(self, meta: str, prompt: Prompt, shown: str, number: int, reason: str = "") -> str:
         values = {"instruction": prompt.instruction, "errors": shown, "number": str(number)}
         return fill(meta, values | {"gradient": reason} if reason else values)
-
-    def _propose(self, session: Session, texts: Sequence[str], n: int) -> list[list[str]]:
-        return session.propose(
-            [chat(text) for text in texts],
-            n,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-        )
 
 
 def _listed(meta: str, number: int) -> int:

@@ -15,16 +15,19 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from promptopt.contracts.searcher import Session
+from promptopt.errors import ConfigError
+from promptopt.parts import Part, open_parts
 from promptopt.prompt import Prompt
 from promptopt.records import Evaluation, Example
 from promptopt.stats import permutation_test
 from promptopt.template import fill
 
+from ._author import Author, need_slots
+from ._choice import starting
 from ._meta import CROSSOVER, REFLECT
-from ._parts import INSTRUCTION, Part, parts_of
 from ._pool import Candidate, frequencies, gain, merge_rows, mergeable
-from ._replies import Sieve, need_slots, read_block
-from ._text import chat, check_has_place
+from ._replies import read_block
+from ._text import check_has_place
 from ._traces import TRACE, errors, show_traces, traces
 
 LONG_REFLECT = (
@@ -70,7 +73,7 @@ class Reflect:
 
     The paper's defaults: minibatches of 3, shuffled anew each epoch; parts rewritten in turn; parents drawn
     by how many rows they lead on, dominated ones left out; at most 5 merges. D_feedback and D_pareto are
-    two halves of the search rows, the Pareto half first.
+    two halves of the search rows, the Pareto half first. The parts are those that the job opens (`optimize`).
 
     What differs:
         Acceptance: the paper takes a child that scores higher on the minibatch, which admits one child in
@@ -88,7 +91,6 @@ class Reflect:
         The end: the budget, as in the paper, or `steps`, or `patience`.
 
     Attributes:
-        parts: which parts are rewritten, in this order: `instruction`, `system` (if it is plain text).
         steps: most steps.
         parallel: parents reflected on in a step.
         minibatch: b, rows of a minibatch.
@@ -108,7 +110,6 @@ class Reflect:
         max_chars: longer texts are dropped.
     """
 
-    parts: tuple[str, ...] = (INSTRUCTION.name,)
     steps: Positive = 25
     parallel: Positive = 4
     minibatch: Positive = 3
@@ -129,37 +130,58 @@ class Reflect:
         """Grow a pool from the seed until steps, patience or budget end.
 
         Raises:
-            ConfigError: the prompt lacks a part, or has no place for an instruction.
+            ConfigError: the prompt has no text in an open part, or no place for an instruction.
             TemplateError: a meta-prompt lacks what it needs.
-            ModelError: none of the proposer's replies can be read.
+            ModelError: the proposer gave nothing that can be read.
         """
-        seed = session.task.seed_prompt
-        parts = parts_of(seed, self.parts, f"{WHERE}.parts")
-        if INSTRUCTION in parts:
-            check_has_place(seed, WHERE)
+        parts = self._open(session)
         need_slots(f"{WHERE}.reflect", self.reflect, "instruction", "errors")
         need_slots(f"{WHERE}.crossover", self.crossover, "first", "second")
+        with Author(
+            session, "reflect", self.temperature, self.top_p, self.max_tokens, self.max_chars
+        ) as author:
+            self._grow(session, parts, author)
+            author.check()
+
+    def _open(self, session: Session) -> tuple[Part, ...]:
+        seed = session.task.seed_prompt
+        parts = open_parts(session.task.parts, seed)
+        for part in parts:
+            if part.name == "instruction":  # which may be empty: GEPA can write the first one
+                check_has_place(seed, WHERE)
+            elif not part.get(seed):
+                raise ConfigError(WHERE, f"the prompt has no {part.about}", do="write one, or leave it out")
+        return parts
+
+    def _grow(self, session: Session, parts: Sequence[Part], author: Author) -> None:
         pareto, feedback = self._split(session.task.rows)  # algorithm 1, line 1
-        (scored,) = session.score([seed], pareto)  # lines 2 to 4
-        pool = [Candidate(seed, scored.values)]
+        pool = self._first(session, parts, author, pareto)  # lines 2 to 4
         batches = minibatches(session.rng, feedback, self.minibatch)
-        sieve = Sieve(seed, session.task.rows)
         tried: set[tuple[int, int, int]] = set()
-        dry = 0
         for _ in range(self.steps):  # line 5
-            passed, held = sieve.passed, sieve.held.total()
-            improved = self._reflect(session, pool, parts, next(batches), sieve)
-            if sieve.passed > passed:
-                dry = 0
-            elif sieve.held.total() > held:
-                dry += 1
-            if dry == self.patience:
+            asked, passed = author.asked, author.passed
+            improved = self._reflect(session, pool, parts, next(batches), author)
+            if author.asked > asked and author.is_over(author.passed > passed, self.patience):
                 break
             grown = self._confirm(session, pool, improved, pareto)
             pool += grown  # lines 14 to 18
             if grown and len(tried) < self.merges:
-                merged = self._merge(session, pool, parts, tried, sieve)
+                merged = self._merge(session, pool, parts, tried, author)
                 pool += self._confirm(session, pool, merged, pareto)
+
+    def _first(
+        self, session: Session, parts: Sequence[Part], author: Author, pareto: Sequence[Example]
+    ) -> list[Candidate]:
+        """Return the seed prompt, and those found elsewhere whose parts can be rewritten, too."""
+        seed = session.task.seed_prompt
+        able = [
+            prompt
+            for prompt in starting(session)
+            if prompt == seed or all(part.get(prompt) for part in parts)
+            if author.known.add(prompt)
+        ]
+        scored = zip(able, session.score(able, pareto), strict=True)
+        return [Candidate(one, its.values) for one, its in scored if one == seed or its.comparable]
 
     def _split(self, rows: Sequence[Example]) -> tuple[Sequence[Example], Sequence[Example]]:
         most = min(MOST_PARETO, max(1, len(rows) // 2)) if self.pareto is None else self.pareto
@@ -171,7 +193,7 @@ class Reflect:
         pool: Sequence[Candidate],
         parts: Sequence[Part],
         batch: Sequence[Example],
-        sieve: Sieve,
+        author: Author,
     ) -> list[Child]:
         """Return new prompts that beat their parents on the batch (lines 6 to 13)."""
         weights = frequencies(pool)  # algorithm 2
@@ -191,14 +213,12 @@ class Reflect:
             self._ask(session, part.get(pool[place].prompt), before[place])
             for place, part in zip(wrong, chosen, strict=True)
         ]
-        replies = self._propose(session, texts)
         children: list[Child] = []
-        for place, part, its in zip(wrong, chosen, replies, strict=True):
-            for reply in its:
-                text = read_block(reply, self.max_chars)
-                if child := sieve.child(pool[place].prompt, text, f"reflect/{part.name}", part):
+        for place, part, written in zip(wrong, chosen, self._draw(author, texts), strict=True):
+            for text in written:
+                made = part.child(pool[place].prompt, text, origin=f"reflect/{part.name}")
+                if child := author.admit(made):
                     children.append(Child(child, (place,), place, pool[place].turn))
-        sieve.check_readable(WHERE, replies)
         after = session.score([child.prompt for child in children], batch) if children else []
         return [
             child
@@ -257,7 +277,7 @@ class Reflect:
         pool: Sequence[Candidate],
         parts: Sequence[Part],
         tried: set[tuple[int, int, int]],
-        sieve: Sieve,
+        author: Author,
     ) -> list[Child]:
         """Merge two undominated lines of a common ancestor; the child must not be behind either of them."""
         open_triples = [triple for triple in mergeable(pool, parts) if triple not in tried]
@@ -266,7 +286,7 @@ class Reflect:
         triple = session.rng.choice(open_triples)
         tried.add(triple)
         first, second, ancestor = (pool[place] for place in triple)
-        merged = self._combine(session, first.prompt, second.prompt, ancestor.prompt, parts, sieve)
+        merged = self._combine(first.prompt, second.prompt, ancestor.prompt, parts, author)
         if merged is None:
             return []
         names = merge_rows(session.rng, first.values, second.values)
@@ -280,36 +300,27 @@ class Reflect:
 
     def _combine(
         self,
-        session: Session,
         first: Prompt,
         second: Prompt,
         ancestor: Prompt,
         parts: Sequence[Part],
-        sieve: Sieve,
+        author: Author,
     ) -> Prompt | None:
         """Take each part from the line that changed it; let the proposer combine what both changed."""
-        merged, written = first, []
+        merged = first
         for part in parts:
             one, other, old = part.get(first), part.get(second), part.get(ancestor)
-            text: str | None = other if one == old else one
+            text = other if one == old else one
             if one != other and old not in (one, other):
-                (replies,) = self._propose(session, [fill(self.crossover, {"first": one, "second": other})])
-                text = read_block(replies[0], self.max_chars) if replies else None
-                written.append(text)
-            if text is None or (text in written and not part.allows(merged, text)):
-                sieve.held["unreadable"] += 1
-                return None
-            merged = replace(merged, **part.changes(merged, text))
-        merged = replace(merged, parents=(first.id, second.id), origin="reflect/merge")
-        return sieve.admit(merged, [text for text in written if text])
+                (written,) = self._draw(author, [fill(self.crossover, {"first": one, "second": other})])
+                if not written:
+                    return None
+                text = written[0]
+            merged = part.set(merged, text)
+        return author.admit(replace(merged, parents=(first.id, second.id), origin="reflect/merge"))
 
-    def _propose(self, session: Session, texts: Sequence[str]) -> list[list[str]]:
-        return session.propose(
-            [chat(text) for text in texts],
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-        )
+    def _draw(self, author: Author, texts: Sequence[str]) -> list[list[str]]:
+        return author.draw(texts, read=lambda reply: [read_block(reply, self.max_chars)])
 
 
 def minibatches(rng: random.Random, rows: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:

@@ -131,3 +131,15 @@ def test_ranking_back_needs_to_be_ahead_on_shared_rows():
     assert [e.prompt for e in rank_back([new], [evaluation("old", [None] * 3)], 2)] == ["new", "old"]
     broken = evaluation("broken", [None] * 6)
     assert [e.prompt for e in rank_back([broken], [evaluation("old", [0, 0])], 2)] == ["old", "broken"]
+
+
+def test_a_selection_on_few_rows_buys_no_others():
+    def steps(session):
+        pool = [child(session, text) for text in ("Use capitals.", "a", "b")]
+        return session.select(pool, 2, rows=5), session.select([*pool, child(session, "c")], 1, rows=99)
+
+    _, ((best, other), (again,)), asked = run(steps)
+    assert (best.n, best.prompt) == (5, Prompt("Use capitals.").id)
+    assert asked[{Prompt(t).id: t for t in "ab"}[other.prompt]] == 20
+    assert sorted(asked[t] for t in "ab") == [5, 20]
+    assert (again.prompt, again.n, asked["c"]) == (best.prompt, 20, 20)

@@ -12,7 +12,7 @@ from promptopt.config import job_from_dict
 from promptopt.errors import ConfigError
 from promptopt.parts import PARTS, open_parts
 from promptopt.programs import ChainOfThought, SelfConsistency
-from promptopt.prompt import Demonstration, Prompt
+from promptopt.prompt import Demonstration, Prompt, Retriever
 from promptopt.records import Example, FrozenMap
 from promptopt.run import execute
 from promptopt.search.baselines import Paraphrases
@@ -79,6 +79,13 @@ def test_a_part_that_cannot_be_opened_is_said_so(names, prompt, message):
     with pytest.raises(ConfigError) as caught:
         open_parts(names, prompt)
     assert message in str(caught.value)
+
+
+def test_a_header_may_stand_above_retrieved_demonstrations():
+    retrieving = Prompt("x", retriever=Retriever((DEMO,), 1), template=Template(header="For example:"))
+    (header,) = open_parts(["header"], retrieving)
+    shown = header.set(retrieving, "Look:").render(ROW)[-1].content
+    assert shown.startswith("x\n\nLook:\n\nInput: ant")
 
 
 def test_parts_come_in_one_order():

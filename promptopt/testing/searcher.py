@@ -60,7 +60,12 @@ def propose_toy(request: GenerateRequest) -> str | None:
 
 
 def check_searcher(
-    searcher: Searcher, *, proposer: ProposeText = propose_toy, prompt: Prompt | None = None, cuts: int = 6
+    searcher: Searcher,
+    *,
+    proposer: ProposeText = propose_toy,
+    prompt: Prompt | None = None,
+    parts: Sequence[str] = ("instruction",),
+    cuts: int = 6,
 ) -> None:
     """Check a searcher on a toy task, in real runs.
 
@@ -75,13 +80,14 @@ def check_searcher(
         proposer: from a request to a reply, or None for a failed call; give one when the searcher needs
             replies in a form of its own.
         prompt: the prompt to beat; default `Do something with the word.` in the default layout.
+        parts: which parts of the prompt may be changed (`promptopt.parts`).
         cuts: how many places to cut a run at, the first and the last call among them.
 
     Raises:
         ContractError: the first broken rule, with the name of the searcher's class.
     """
     where = f"searcher {type(searcher).__name__}"
-    toy = _Toy(where, proposer, prompt or Prompt("Do something with the word."))
+    toy = _Toy(where, proposer, prompt or Prompt("Do something with the word."), tuple(parts))
     twin = _check_constructor(where, searcher)
     state = _state(searcher)
     first = toy.run(searcher)
@@ -200,6 +206,7 @@ class _Toy:
     where: str
     proposer: ProposeText
     prompt: Prompt
+    parts: tuple[str, ...]
 
     def run(
         self,
@@ -217,7 +224,8 @@ class _Toy:
         known = {row.id for row in splits.search}
         hidden = [row.example for row in rows if row.example.id not in known]
         result = _Result(splits.search, hidden)
-        task = Task(splits, rows.fields, self.prompt, _Capitals(), "capitals", "Write a word in capitals.")
+        said = "Write a word in capitals."
+        task = Task(splits, rows.fields, self.prompt, _Capitals(), "capitals", said, self.parts)
         setup = Setup(
             name="check",
             task=task,

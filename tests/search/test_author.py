@@ -1,60 +1,21 @@
-"""How instructions are read out of replies, and which prompts are let through."""
+"""The author: what is held back, which prompts are let through, what is told; and fitness."""
 
 import random
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scripted import SEED, Scripted
 
-from promptopt.errors import ModelError, TemplateError
+from promptopt.errors import BudgetExhausted, ModelError, TemplateError
 from promptopt.prompt import Prompt
 from promptopt.records import Cell, Evaluation, Score
-from promptopt.search._author import Author, need_slots, read_proposal
+from promptopt.search._author import Author, Known, need_slots
 from promptopt.search._fitness import fitness, roulette
+from promptopt.template import Template
 
 
 def author(session, **changes):
-    return Author(session, "searcher x", 1.0, 1.0, 50, changes.pop("max_chars", 100), **changes)
-
-
-@pytest.mark.parametrize(
-    ("reply", "instruction"),
-    [
-        ("Write it.", "Write it."),
-        ("1. Crossover Prompt: One.\n2. <prompt>Write it.</prompt>", "Write it."),
-        ("<prompt>First.</prompt>\n<PROMPT>\nWrite it.\n</PROMPT>", "Write it."),
-        ("<INS>Write it.</INS>", "Write it."),
-        ("2. <prompt>Write it and", None),
-        ("[Write it.]", "Write it."),
-        ("Here is the new text:\n\n[Write it.]", "Write it."),
-        ("[Write it and", None),
-        ("Write [it] twice.", "Write [it] twice."),
-        ("1. Write it.\n2. Say it.", "Write it."),
-        ("Here are some hints:\n\n1) Write it.\n\n2) Say it.", "Write it."),
-        ("- Write it.", "Write it."),
-        ("**1.** Write it.\n**2.** Say it.", "Write it."),
-        ("3 letters are enough.", "3 letters are enough."),
-        ("Do this:\n1. Write it.\n2. Stop.", "Do this:\n1. Write it.\n2. Stop."),
-        ("```\n1. Write it.\n```", "Write it."),
-        ("<think>[Hm</think>Write it.", "Write it."),
-        ("[]", None),
-        ("1. ", None),
-        ("<prompt></prompt>", None),
-        ("x" * 101, None),
-        ("", None),
-    ],
-)
-def test_one_instruction_is_read_out_of_a_reply(reply, instruction):
-    assert read_proposal(reply, 100) == instruction
-
-
-@given(st.text(alphabet=st.sampled_from("ab 1.)-[]<>/\n*`prompt"), max_size=60))
-def test_reading_survives_anything_and_gives_trimmed_text(reply):
-    text = read_proposal(reply, 40)
-    if text is not None:
-        assert text == text.strip()
-        assert 0 < len(text) <= 40
+    return Author(session, "x", 1.0, 1.0, 50, changes.pop("max_chars", 100), **changes)
 
 
 def test_replies_stay_with_what_was_asked():
@@ -62,7 +23,7 @@ def test_replies_stay_with_what_was_asked():
     one = author(session)
     assert one.draw_each(["a", None, "b", "c", "d"]) == ["One.", None, None, None, "Four."]
     assert session.proposals == [["a", "b", "c", "d"]]
-    assert (one.replies, one.unusable) == (3, 1)
+    assert (one.asked, one.replies, one.usable, one.held) == (4, 3, 2, {"unreadable": 1})
     assert session.options == [{"n": 1, "temperature": 1.0, "top_p": 1.0, "max_tokens": 50}]
 
 
@@ -76,19 +37,19 @@ def test_quoted_rows_and_what_is_not_allowed_are_held_back():
     session = Scripted(lambda text, i: ["Say in1 becomes out1.", "Say no.", "Say yes."][i])
     one = author(session, allows=lambda text: "no" not in text)
     assert one.draw(["ask"], 3) == [["Say yes."]]
-    assert (one.replies, one.unusable) == (3, 2)
+    assert (one.replies, one.held) == (3, {"quoting a row": 1, "not allowed": 1})
 
 
 def test_a_prompt_is_let_through_once_with_all_its_parents():
     one = author(Scripted())
-    assert one.know(SEED)
+    assert one.known.add(SEED)
     mate = Prompt("Other.")
     child = one.child("Write  it.", [SEED, mate, SEED], "x")
     assert (child.instruction, child.parents, child.origin) == ("Write  it.", (SEED.id, mate.id), "x")
     assert one.child("Write it.", [mate], "x") is None
     assert one.child("Do it.", [mate], "x") is None
     assert one.child(None, [mate], "x") is None
-    assert (one.passed, one.repeated) == (1, 2)
+    assert (one.passed, one.held) == (1, {"repeated": 2})
 
 
 def test_an_author_without_a_usable_word_is_an_error():
@@ -105,6 +66,64 @@ def test_an_author_without_a_usable_word_is_an_error():
     able = author(Scripted(lambda text, i: ["...", "Say it."][i]))
     able.draw(["ask"], 2)
     able.check()
+
+
+def test_several_instructions_of_a_reply_are_counted_one_by_one():
+    one = author(Scripted(lambda text, i: ["a|...|b", "c"][i]))
+
+    def read(reply):
+        return [None if text == "..." else text for text in reply.split("|")]
+
+    assert one.draw(["ask"], 2, read) == [["a", "b", "c"]]
+    assert (one.usable, one.held) == (3, {"unreadable": 1})
+
+
+def test_nothing_asked_is_no_error():
+    author(Scripted()).check()
+
+
+def test_white_space_makes_no_new_prompt_and_other_parts_do():
+    known = Known()
+    assert known.add(SEED)
+    assert not known.add(Prompt(" Do\n it. "))
+    assert known.add(replace(SEED, template=Template(system="Be brief.")))
+
+
+def test_what_was_held_back_is_told_when_the_search_ends():
+    session = Scripted(lambda text, i: ["Say it.", "...", "Say it.", "Do in2 -> out2."][i])
+    with author(session) as one:
+        for text in one.draw(["ask"], 4)[0]:
+            one.child(text, [SEED], "x")
+        assert session.notes == []
+    assert session.notes == ["x: 3 of 4 proposals held back: 1 unreadable, 1 quoting a row, 1 repeated"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(BudgetExhausted("budget", "is used up"), 1), (ModelError("x", "y"), 0)]
+)
+def test_it_is_told_at_the_end_of_the_budget_and_not_beside_an_error(error, told):
+    session = Scripted()
+    one = author(session)
+    one.hold("unreadable", "...")
+    with pytest.raises(type(error)), one:
+        raise error
+    assert len(session.notes) == told
+
+
+def test_nothing_is_told_when_there_is_nothing_to_tell():
+    session = Scripted()
+    with author(session) as one:
+        one.child(one.draw(["ask"])[0][0], [SEED], "x")
+    assert session.notes == []
+
+
+def test_steps_in_a_row_without_news_end_a_search_which_is_told():
+    session = Scripted()
+    one = author(session)
+    assert [one.is_over(new, 2) for new in (False, True, False, True, False)] == [False] * 5
+    assert session.notes == []
+    assert one.is_over(False, 2)
+    assert session.notes == ["x: ends here, after 2 steps in a row without a new prompt"]
 
 
 def test_a_meta_prompt_that_lacks_a_slot_is_an_error():

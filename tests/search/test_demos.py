@@ -35,7 +35,10 @@ def constant(prompt, row):
     return 0.0
 
 
-def scripted(value, rows=numbered(20), **changes):
+ROWS = numbered(20)
+
+
+def scripted(value, rows=ROWS, **changes):
     return Scripted(value=value, rows=rows, **changes)
 
 

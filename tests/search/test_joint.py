@@ -71,9 +71,7 @@ def test_it_is_found_by_name_and_its_options_are_checked():
 
 def test_sets_are_the_seeds_own_plain_rows_and_right_replies():
     own = Prompt("Do it.", (Demonstration(FrozenMap(input="mine"), "x"),))
-    session = scripted(
-        lambda p, row: float(int(row.id) % 2), seed_prompt=own, trace=lambda row: ("why",)
-    )
+    session = scripted(lambda p, row: float(int(row.id) % 2), seed_prompt=own, trace=lambda row: ("why",))
     Joint(most=3, sets=5, instructions=1, trials=60, startup=60).search(session)
     assert session.texts == []
     assert session.scored[0] == ([own], [str(i) for i in range(28, 40)])  # the teacher's replies

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptopt.parts import PARTS
 from promptopt.prompt import Prompt
-from promptopt.search._parts import INSTRUCTION, SYSTEM
 from promptopt.search._pool import (
     Candidate,
     ancestors,
@@ -90,15 +90,15 @@ def test_ancestors_are_all_that_a_line_comes_from():
     ],
 )
 def test_lines_of_a_common_ancestor_can_be_merged(scores, parents, expected):
-    assert list(mergeable(pool_of(*scores, parents=parents), [INSTRUCTION])) == expected
+    assert list(mergeable(pool_of(*scores, parents=parents), [PARTS["instruction"]])) == expected
 
 
 def test_lines_that_differ_in_no_part_that_is_changed_are_not_merged():
     pool = pool_of(
         (0, 0), (1, 0), (0, 1), parents=[(), (0,), (0,)], texts=["a", "b", "b"], systems=["s", "s", "t"]
     )
-    assert list(mergeable(pool, [INSTRUCTION])) == []
-    assert list(mergeable(pool, [INSTRUCTION, SYSTEM])) == [(1, 2, 0)]
+    assert list(mergeable(pool, [PARTS["instruction"]])) == []
+    assert list(mergeable(pool, [PARTS["instruction"], PARTS["system"]])) == [(1, 2, 0)]
 
 
 @settings(deadline=None)

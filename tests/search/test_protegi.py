@@ -149,17 +149,20 @@ def test_a_search_that_brings_nothing_new_ends_after_two_steps():
 
 def test_an_edit_that_quotes_a_row_is_dropped():
     session = Scripted(
-        lambda text, i: "Vague." if kind(text) == "gradient" else "Write out3 for in3 -> out3."
+        lambda text, i: (
+            "Vague." if kind(text) == "gradient" else f"Write {'it' if i else 'out3 for in3 -> out3'}."
+        )
     )
-    ProTeGi(depth=2).search(session)
-    assert session.selected == []
+    ProTeGi(depth=1, edits=2, paraphrases=0).search(session)
+    assert {its for pool, _ in session.selected for its in instructions(pool)} == {"Do it.", "Write it."}
+    assert "quoting a row" in session.notes[-1]
 
 
 @pytest.mark.parametrize("bad", ["", "...", "<START> cut o"])
 def test_replies_that_cannot_be_read_are_an_error(bad):
-    with pytest.raises(ModelError, match=r"none of the proposer's replies \(\d+ so far\) can be read"):
+    with pytest.raises(ModelError, match=r"the proposer's \d+ replies hold no usable instruction"):
         ProTeGi().search(Scripted(lambda text, i: bad))
-    with pytest.raises(ModelError, match="can be read"):
+    with pytest.raises(ModelError, match="hold no usable instruction"):
         ProTeGi().search(Scripted(lambda text, i: "It is vague." if kind(text) == "gradient" else bad))
 
 

@@ -29,23 +29,23 @@ def origins(session):
 
 
 @pytest.mark.parametrize(
-    ("searcher", "system"),
+    ("searcher", "system", "parts"),
     [
-        (Reflect(steps=3), ""),
-        (Reflect(steps=3, parallel=1, alpha=0, minibatch=1), ""),
-        (Reflect(parts=("instruction", "system"), steps=3, pareto=12, only_errors=True), "Be kind."),
+        (Reflect(steps=3), "", ["instruction"]),
+        (Reflect(steps=3, parallel=1, alpha=0, minibatch=1), "", ["instruction"]),
+        (Reflect(steps=3, pareto=12, only_errors=True), "Be kind.", ["instruction", "system"]),
     ],
     ids=["default", "the paper's", "two parts"],
 )
-def test_it_keeps_the_contract(searcher, system):
+def test_it_keeps_the_contract(searcher, system, parts):
     seed = Prompt("Do something with the word.", template=Template(system=system))
-    check_searcher(searcher, prompt=seed, cuts=3)
+    check_searcher(searcher, prompt=seed, parts=parts, cuts=3)
 
 
 def test_it_is_found_by_name_and_its_options_are_checked():
-    assert build("searchers", "reflect", {"parts": ["system"]}) == Reflect(parts=("system",))
+    assert build("searchers", "reflect", {"steps": 3}) == Reflect(steps=3)
     assert isinstance(Reflect(), Searcher)
-    for options in ({"alpha": 1.0}, {"parallel": 0}, {"merges": -1}, {"step": 3}):
+    for options in ({"alpha": 1.0}, {"parallel": 0}, {"merges": -1}, {"parts": ["system"]}):
         with pytest.raises(PluginError):
             build("searchers", "reflect", options)
 
@@ -104,11 +104,15 @@ def test_the_search_ends_when_nothing_new_comes():
     session = Scripted(lambda text, i: "Do it.")
     Reflect(steps=20, patience=3, parallel=2).search(session)
     assert len(session.proposals) == 3
+    assert session.notes == [
+        "reflect: ends here, after 3 steps in a row without a new prompt",
+        "reflect: 6 of 6 proposals held back: 6 repeated",
+    ]
     assert {prompt for prompts, _ in session.scored for prompt in prompts} == {SEED}
 
 
 def test_replies_that_cannot_be_read_are_an_error():
-    with pytest.raises(ModelError, match=r"4 so far\) can be read; got '```cut"):
+    with pytest.raises(ModelError, match=r"20 replies hold no usable instruction; got '```cut"):
         Reflect().search(Scripted(lambda text, i: "```cut off in the mid"))
 
 
@@ -217,12 +221,24 @@ def test_parts_take_turns_along_a_line():
     def value(prompt, row):
         return (len(prompt.instruction) + len(prompt.template.system)) / 60
 
-    session = Scripted(lambda text, i: told(text) + "+", value, seed_prompt=seed)
-    Reflect(parts=("system", "instruction"), steps=4, parallel=1, pareto=4, merges=0).search(session)
-    assert [told(text) for text in session.texts] == ["Be brief.", "Do it.", "Be brief.+", "Do it.+"]
+    both = ("system", "instruction")
+    session = Scripted(lambda text, i: told(text) + "+", value, seed_prompt=seed, parts=both)
+    Reflect(steps=4, parallel=1, pareto=4, merges=0).search(session)
+    assert [told(text) for text in session.texts] == ["Do it.", "Be brief.", "Do it.+", "Be brief.+"]
     last = session.scored[-1][0][0]
     assert (last.instruction, last.template.system) == ("Do it.++", "Be brief.++")
-    assert last.origin == "reflect/instruction"
+    assert last.origin == "reflect/system"
+
+
+def test_a_fixed_instruction_stays_and_what_a_model_writes_brings_no_slots():
+    seed = Prompt("Do it.", template=Template(system="Be brief."))
+    session = Scripted(
+        lambda text, i: "Use {{input}}.", lambda p, row: float(p != seed), seed_prompt=seed, parts=("system",)
+    )
+    ONE.search(session)
+    last = session.scored[-1][0][0]
+    assert last.instruction == "Do it."
+    assert last.render(session.task.rows[0])[0].content == "Use { {input}}."
 
 
 # --- merging ----------------------------------------------------------------------------------------
@@ -284,9 +300,9 @@ def test_a_part_that_one_line_changed_is_taken_without_asking():
         right = prompt.template.system != "Be brief." and row.id in "2367"
         return float(left or right)
 
-    session = Scripted(lambda text, i: f"New {told(text)}", value, seed_prompt=seed)
-    searcher = Reflect(parts=("instruction", "system"), steps=1, parallel=2, pareto=4, minibatch=4)
-    searcher.search(session)
+    both = ("instruction", "system")
+    session = Scripted(lambda text, i: f"New {told(text)}", value, seed_prompt=seed, parts=both)
+    Reflect(steps=1, parallel=2, pareto=4, minibatch=4).search(session)
     # Drawn twice in a step, the seed has its first part rewritten, then its second.
     assert [told(text) for text in session.texts] == ["Do it.", "Be brief."]
     merged = session.scored[-1][0][0]
@@ -318,10 +334,14 @@ def test_the_papers_wording_brings_a_text_of_several_paragraphs():
     [
         (Reflect(reflect="{{instruction}}"), SEED, TemplateError, "reflect.reflect: has no {{errors}}"),
         (Reflect(crossover="{{first}}"), SEED, TemplateError, "add {{second}}"),
-        (Reflect(parts=("system",)), SEED, ConfigError, "is empty"),
         (Reflect(), Prompt(template=Template("{{input}}")), ConfigError, "add {{instruction}}"),
     ],
 )
 def test_what_cannot_work_is_a_clear_error(searcher, seed, error, message):
     with pytest.raises(error, match=message):
         searcher.search(Scripted(seed_prompt=seed))
+
+
+def test_a_part_without_text_cannot_be_rewritten():
+    with pytest.raises(ConfigError, match="searcher reflect: the prompt has no system message; write one"):
+        Reflect().search(Scripted(parts=("system",)))

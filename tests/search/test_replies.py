@@ -1,20 +1,33 @@
-"""Reading replies (tags, lists, fences), showing traces, and holding back what is not new."""
+"""Reading replies (tags, brackets, lists, fences), and showing traces."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import SEED, numbered
 
-from promptopt.errors import ConfigError
-from promptopt.prompt import Prompt
 from promptopt.records import Cell, Evaluation, Example, FrozenMap, Score
-from promptopt.search._parts import SYSTEM, parts_of
-from promptopt.search._replies import Sieve, read_block, read_instructions, read_items, read_reasons
+from promptopt.search._replies import read_block, read_items, read_one, read_reasons, read_several
 from promptopt.search._traces import errors, show_traces, traces
-from promptopt.template import Template
 
 ALPHABET = st.sampled_from(
-    ["a", "B", " ", "\n", "```", "<START>", "<END>", "1. ", "- ", "**", ":", ".", "{{x}}"]
+    [
+        "a",
+        "B",
+        " ",
+        "\n",
+        "```",
+        "<START>",
+        "<END>",
+        "<prompt>",
+        "</prompt>",
+        "[",
+        "]",
+        "1. ",
+        "- ",
+        "**",
+        ":",
+        ".",
+        "{{x}}",
+    ]
 )
 REPLIES = st.lists(ALPHABET, max_size=30).map("".join)
 
@@ -43,6 +56,38 @@ def test_a_reply_is_taken_apart(reply, items):
     assert read_items(reply) == items
 
 
+@pytest.mark.parametrize(
+    ("reply", "instruction"),
+    [
+        ("Write it.", "Write it."),
+        ("1. Crossover Prompt: One.\n2. <prompt>Write it.</prompt>", "Write it."),
+        ("<prompt>First.</prompt>\n<PROMPT>\nWrite it.\n</PROMPT>", "Write it."),
+        ("<INS>Write it.</INS>", "Write it."),
+        ("2. <prompt>Write it and", None),
+        ("[Write it.]", "Write it."),
+        ("Here is the new text:\n\n[Write it.]", "Write it."),
+        ("[Write it and", None),
+        ("Write [it] twice.", "Write [it] twice."),
+        ("1. Write it.\n2. Say it.", "Write it."),
+        ("Here are some hints:\n\n1) Write it.\n\n2) Say it.", "Write it."),
+        ("- Write it.", "Write it."),
+        ("**1.** Write it.\n**2.** Say it.", "Write it."),
+        ("3 letters are enough.", "3 letters are enough."),
+        ("Do this:\n1. Write it.\n2. Stop.", "Do this:\n1. Write it.\n2. Stop."),
+        ("```\n1. Write it.\n```", "Write it."),
+        ("<think>[Hm</think>Write it.", "Write it."),
+        ("[]", None),
+        ("1. ", None),
+        ("<prompt></prompt>", None),
+        ("x" * 101, None),
+        ("<START>Say it.<END> <START>Write it.<END>", "Write it."),
+        ("", None),
+    ],
+)
+def test_one_instruction_is_read_out_of_a_reply(reply, instruction):
+    assert read_one(reply, 100) == instruction
+
+
 def test_reasons_are_different_short_lines_with_words_in_them():
     reply = "1. It is\n   vague.\n2. 42\n3. It is vague.\n4. " + "x" * 51 + "\n5. It is short.\n6. It is odd."
     assert read_reasons(reply, 2, 50) == ["It is vague.", "It is short."]
@@ -50,11 +95,11 @@ def test_reasons_are_different_short_lines_with_words_in_them():
 
 def test_a_list_is_one_instruction_unless_several_were_asked_for():
     reply = "1. Write it.\n2. Say it."
-    assert read_instructions(reply, 1, 50) == [reply]
-    assert read_instructions(reply, 3, 50) == ["Write it.", "Say it."]
-    assert read_instructions("<START>to write it<END>", 1, 50) == ["write it"]
-    assert read_instructions("...", 1, 50) == read_instructions("", 3, 50) == [None]
-    assert read_instructions("<START>cut", 1, 50) == [None]
+    assert read_several(reply, 1, 50) == [reply]
+    assert read_several(reply, 3, 50) == ["Write it.", "Say it."]
+    assert read_several("<START>to write it<END>", 1, 50) == ["write it"]
+    assert read_several("...", 1, 50) == read_several("", 3, 50) == [None]
+    assert read_several("<START>cut", 1, 50) == [None]
 
 
 @pytest.mark.parametrize(
@@ -84,53 +129,15 @@ def test_reading_survives_anything(reply, most):
         assert item
     assert len(read_reasons(reply, most, 20)) <= most
     assert all(len(reason) <= 20 and "\n" not in reason for reason in read_reasons(reply, most, 20))
-    assert 1 <= len(read_instructions(reply, most, 20)) <= most or "<START>" in reply
-    block = read_block(reply, 20)
-    assert block is None or (0 < len(block) <= 20 and block == block.strip())
+    assert 1 <= len(read_several(reply, most, 20)) <= most or "<START>" in reply
+    for text in (read_block(reply, 20), read_one(reply, 20)):
+        assert text is None or (0 < len(text) <= 20 and text == text.strip())
 
 
 @settings(deadline=None)
 @given(st.lists(st.text("abc .", min_size=1, max_size=9).map(str.strip).filter(bool), min_size=1, max_size=5))
 def test_tagged_texts_come_back_as_they_were(texts):
     assert read_items("Here:\n" + "\n".join(f"<START>{text}<END>" for text in texts)) == texts
-
-
-# --- what is held back ------------------------------------------------------------------------------
-
-
-def test_the_sieve_lets_a_text_through_once_and_counts_the_rest():
-    sieve = Sieve(SEED, numbered(3))
-    assert sieve.child(SEED, "Try it.", "x").parents == (SEED.id,)
-    for text in (None, "Do  it.", "Try\nit.", "write in1 -> out1", "Try it."):
-        assert sieve.child(SEED, text, "x") is None
-    assert sieve.held == {"unreadable": 1, "repeated": 3, "quoting a row": 1}
-    assert sieve.passed == 1
-    sieve.check_readable("x", [])
-
-
-def test_a_template_part_takes_no_slots_from_a_model():
-    seed = Prompt("Do it.", template=Template(system="Be brief."))
-    assert parts_of(seed, ("system", "instruction", "system"), "x")[0] is SYSTEM
-    sieve = Sieve(seed)
-    assert sieve.child(seed, "Use {{input}}.", "x", SYSTEM) is None
-    child = sieve.child(seed, "Be kind.", "x", SYSTEM)
-    assert (child.template.system, child.instruction) == ("Be kind.", "Do it.")
-    jinja = Prompt("Do it.", template=Template(system="Be brief.", engine="jinja"))
-    assert Sieve(jinja).child(jinja, "{% if x %}", "x", SYSTEM) is None
-
-
-@pytest.mark.parametrize(
-    ("system", "names", "message"),
-    [
-        ("", ("system",), "is empty"),
-        ("{{instruction}}", ("system",), "not plain text"),
-        ("Be brief.", ("sytem",), "did you mean 'system'"),
-        ("Be brief.", (), "no part to change"),
-    ],
-)
-def test_parts_that_cannot_be_changed_are_an_error(system, names, message):
-    with pytest.raises(ConfigError, match=message):
-        parts_of(Prompt("Do it.", template=Template(system=system)), names, "x")
 
 
 # --- traces -----------------------------------------------------------------------------------------
