@@ -17,7 +17,7 @@ from promptopt.prompt import Prompt
 from promptopt.records import Example
 from promptopt.template import fill, slots
 
-from ._choice import choose
+from ._choice import choose, starting
 from ._text import (
     VARIATION,
     chat,
@@ -110,7 +110,7 @@ class APE:
         """
         seed = session.task.seed_prompt
         check_has_place(seed, "searcher ape")
-        pool = unique([seed, *session.task.starts, *self._propose(session)])  # algorithm 1, line 1
+        pool = unique([*starting(session), *self._propose(session)])  # algorithm 1, line 1
         kept = self._filter(session, pool)  # lines 3 to 7
         for _ in range(self.rounds):  # line 8
             variants = [prompt for prompt in self._resample(session, kept) if prompt not in pool]

@@ -45,6 +45,11 @@ class Portfolio:
     many proposals at once gets as many as half of the slice can pay for, so that some calls are left to score
     them.
 
+    By default one of each kind takes part: `ape` guesses from rows, `reflect` learns from errors, `demos`
+    shows rows. There are few of them and few rounds, since small budgets make small slices: of 2,000 calls
+    each of the nine slices gets about 200, less what the verdict takes. Neither members nor rounds are tuned;
+    give more of both where there is more to spend, say `opro` and `evolution`, which need many steps.
+
     Attributes:
         searchers: names, mappings with `name` and options, or searchers.
         rounds: slices there are in all, for each searcher on average.
@@ -54,8 +59,8 @@ class Portfolio:
         patience: rounds after which one that has waited gets a slice whatever its credit.
     """
 
-    searchers: tuple[Any, ...] = ("ape", "paraphrases")
-    rounds: Positive = 4
+    searchers: tuple[Any, ...] = ("ape", "reflect", "demos")
+    rounds: Positive = 3
     slice: Annotated[int, Field(ge=0)] = 0
     keep: Positive = 4
     patience: Positive = 2

@@ -10,6 +10,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.errors import ConfigError
 from promptopt.programs import PROGRAMS, FewShotChainOfThought, Program, program_from_dict
 
+from ._choice import starting
 from ._text import unique
 
 
@@ -39,7 +40,7 @@ class Programs:
             ConfigError: the reward scores likelihoods, which only `single` has.
             UnsupportedError: a program needs log-probabilities that the target does not tell.
         """
-        bases = [session.task.seed_prompt, *session.task.starts]
+        bases = starting(session)
         pool = [
             base
             if program == base.program
@@ -48,7 +49,7 @@ class Programs:
             for program in map(_build, self.programs)
             if base.demonstrations or not isinstance(program, FewShotChainOfThought)
         ]
-        session.select(unique([session.task.seed_prompt, *pool]), 1)
+        session.select(unique([*bases, *pool]), 1)
 
 
 def _build(given: Any) -> Program:

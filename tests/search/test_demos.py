@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import Scripted, numbered
-from toys import Exact, fake, make_setup, read_input, user_text
+from toys import Exact, HighestMean, fake, make_setup, read_input, user_text
 
 from promptopt import Sizes, optimize
 from promptopt.contracts.searcher import Searcher
@@ -20,6 +20,7 @@ from promptopt.records import Budget, Cell, Example, FrozenMap, fold_inputs
 from promptopt.run import execute
 from promptopt.search._bootstrap import clusters, diverse, worked
 from promptopt.search._demos import draw, part_rows, powers, reorder
+from promptopt.search.baselines import RandomDemos
 from promptopt.search.demos import Demos
 from promptopt.template import Template
 from promptopt.testing.searcher import check_searcher
@@ -338,6 +339,22 @@ def test_diverse_takes_the_right_reply_nearest_to_each_centre():
 
 
 # --- in a run ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("searcher", [Demos(sets=3, orders=0), RandomDemos(n=3)], ids=["demos", "random"])
+def test_the_jobs_selector_chooses_on_the_rows_that_are_not_shown(searcher):
+    asked = []
+
+    class Watched(HighestMean):
+        def select(self, score, candidates, rows, k):
+            asked.append((candidates, rows))
+            return super().select(score, candidates, rows, k)
+
+    study = execute(make_setup(searcher=searcher, selector=Watched()))
+    (candidates, rows), *_ = asked
+    assert candidates in (3, 4)  # two sets may be the same
+    assert rows == (12 if isinstance(searcher, Demos) else 14)
+    assert study.verdict
 
 
 def test_the_end_of_the_budget_leaves_a_verdict():

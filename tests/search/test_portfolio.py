@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from toys import fake, make_setup, proposer_reply, read_input, user_text
+from toys import chance, fake, make_setup, proposer_reply, read_input, target_reply, user_text
 
 from promptopt.contracts.model import GenerateRequest
 from promptopt.errors import AuthError, BudgetExhausted, ConfigError, ModelError, PluginError
@@ -160,6 +160,18 @@ def test_when_all_have_failed_the_last_reason_is_raised_and_a_bad_key_stops_at_o
         run_portfolio(Portfolio((Broken(AuthError("model", "refused")), Climber("c", 1))))
     with pytest.raises(ZeroDivisionError):
         run_portfolio(Portfolio((Broken(ZeroDivisionError()), Climber("c", 1))))
+
+
+def test_by_default_guesses_reflection_and_demonstrations_share_a_budget() -> None:
+    def write(request: GenerateRequest) -> str:
+        return f"Use upper case letters {chance(f'{user_text(request)}{request.sample}'):.6f}."
+
+    models = {"target": fake(target_reply, "target"), "proposer": fake(write, "proposer")}
+    study = execute(make_setup(searcher=Portfolio(), budget=Budget(calls=900), models=models))
+    origins = {candidate.prompt.origin.split("/")[0] for candidate in study.candidates}
+    assert {"ape", "reflect", "demos"} <= origins
+    assert study.total.calls <= 900
+    assert study.best.instruction != "Do something."
 
 
 def test_wrong_searchers_are_refused_before_anything_is_bought() -> None:
