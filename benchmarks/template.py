@@ -185,9 +185,11 @@ class TableSession:
             return Cell(prompt.id, row, status="failed", reason="missing in the table")
         return Cell(prompt.id, row, score=Score(float(score)), usage=Usage(1, 1))
 
-    def select(self, prompts: Sequence[Prompt], k: int, reward: str | None = None) -> list[Evaluation]:
-        """Rank on all rows."""
-        return sorted(self.score(prompts), key=lambda evaluation: -evaluation.mean)[:k]
+    def select(
+        self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None
+    ) -> list[Evaluation]:
+        """Rank on the rows."""
+        return sorted(self.score(prompts, rows), key=lambda evaluation: -evaluation.mean)[:k]
 
     def propose(self, chats: Sequence[Sequence[Message]], n: int = 1, **options: Any) -> list[list[str]]:
         """Write nothing."""

@@ -56,7 +56,7 @@ from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import digest
 from promptopt.template import SLOT, Template, fill, slots
 
-from ._demos import demonstration, part
+from ._demos import demonstration, part_rows
 from ._template_effects import Tried, as_data, effects, sentences
 from ._template_language import read_axes, read_forbidden
 from ._template_space import Axis, Slot, Space, allows_any, check_slots
@@ -251,7 +251,7 @@ class TemplateSearch:
         if "demonstrations" not in space.by_name:
             return len(rows), {}
         most = int(space.by_name["demonstrations"].high)  # type: ignore[union-attr]
-        parted = part(rows, self.pool, most, "search.parameters.demonstrations")
+        parted = part_rows(rows, self.pool, most, "search.parameters.demonstrations")
         if len(parted.pool) < most:
             raise ConfigError(
                 "search.parameters.demonstrations",
