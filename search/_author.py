@@ -50,6 +50,7 @@ class Author:
         allows: what else an instruction must fulfil.
         known: prompts that are not new.
         asked: replies asked for.
+        replies: those that came.
         usable: instructions read that may be used.
         passed: prompts let through.
         held: what was held back, by why: `unreadable`, `quoting a row`, `not allowed`, `repeated`.

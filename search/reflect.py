@@ -159,9 +159,9 @@ class Reflect:
         batches = minibatches(session.rng, feedback, self.minibatch)
         tried: set[tuple[int, int, int]] = set()
         for _ in range(self.steps):  # line 5
-            asked, passed = author.asked, author.passed
+            replies, passed = author.replies, author.passed
             improved = self._reflect(session, pool, parts, next(batches), author)
-            if author.asked > asked and author.is_over(author.passed > passed, self.patience):
+            if author.replies > replies and author.is_over(author.passed > passed, self.patience):
                 break
             grown = self._confirm(session, pool, improved, pareto)
             pool += grown  # lines 14 to 18

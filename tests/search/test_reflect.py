@@ -116,6 +116,18 @@ def test_replies_that_cannot_be_read_are_an_error():
         Reflect().search(Scripted(lambda text, i: "```cut off in the mid"))
 
 
+def test_steps_whose_calls_all_fail_are_not_counted():
+    calls = iter(range(99))
+
+    def reply(text, i):
+        call = next(calls)
+        return None if 1 <= call <= 6 else f"Try {call}."
+
+    session = Scripted(reply, lambda prompt, row: 0.5)
+    Reflect(steps=12, patience=2, parallel=1, pareto=4, merges=0).search(session)
+    assert len(session.proposals) == 12
+
+
 def test_failed_calls_and_failed_cells_end_nothing():
     session = Scripted(
         lambda text, i: None if i % 2 else f"Try {i}.",
