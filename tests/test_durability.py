@@ -147,7 +147,8 @@ def spent_at(server: LoopbackServer) -> float:
 @pytest.mark.parametrize("cap", [{"usd": 80.0}, {"tokens": 60_000}, {"calls": 611}])
 def test_at_concurrency_64_the_spend_never_passes_the_cap(tmp_path, cap, record_property):
     with LoopbackServer(paid) as server:
-        target = {"model": "openai/m", "base_url": server.url, "concurrency": 64, "price": PRICE}
+        target = {"model": "openai/m", "base_url": server.url, "price": PRICE}
+        target |= {"concurrency": 64, "adaptive": False}  # all at once, not as many as pay
         search = {"name": "ape", "num_subsamples": 3, "num_prompts_per_subsample": 30}
         sizes = {"search": 100, "select": 20, "test": 40}
         more = {"target": target, "search": search, "budget": cap, "n": 160, "sizes": sizes}
@@ -169,7 +170,9 @@ def test_retries_count_as_calls_and_stay_under_the_cap(tmp_path):
         return Reply("busy", status=503) if server.calls % 3 == 0 else hash_reply(messages, body)
 
     with LoopbackServer(flaky) as server:
-        target = {"model": "openai/m", "base_url": server.url, "backoff": 0.001, "concurrency": 8}
+        # Each sample by itself: what was asked for together and refused is as many calls as it had samples.
+        more = {"backoff": 0.001, "concurrency": 8, "n_parameter": False}
+        target = {"model": "openai/m", "base_url": server.url, **more}
         data = job(server.url, rows=tmp_path / "rows.jsonl", target=target, budget={"calls": 170})
         study = run_job(job_from_dict(data), folder=tmp_path / "run")
         assert study.total.calls == server.calls <= 170

@@ -136,4 +136,4 @@ def test_a_server_that_tells_its_limits_is_not_driven_into_refusals() -> None:
     with LoopbackServer(reply) as server, RemoteModel("m", base_url=server.url, backoff=0.05) as model:
         outcomes = [outcome for _, outcome in model.generate([ask()] * 40)]
     assert all(isinstance(outcome, Completion) for outcome in outcomes)
-    assert refused <= 5
+    assert refused < 20  # 16 may be under way before the first answer tells of the limit

@@ -13,7 +13,7 @@ from loopback import LoopbackServer, Messages, Reply, hash_logprobs, hash_reply
 
 from promptopt.contracts.model import Completion, Decoding, GenerateRequest, LanguageModel, ModelIdentity
 from promptopt.errors import BadInput, ConfigError
-from promptopt.models._wire import Dialect, read_completion
+from promptopt.models._wire import Dialect, read_completions
 from promptopt.models.remote import RemoteModel
 from promptopt.plugins import build
 from promptopt.records import Message, Usage
@@ -371,5 +371,5 @@ def test_log_probabilities_are_asked_for_and_read_when_wanted(api: Any, choice: 
     assert dialect.body(wanted)["logprobs"] == (True if api == "chat" else 1)
     assert "logprobs" not in dialect.body(ask("hi"))
     reply = {"choices": [{"message": {"content": "ab"}, "text": "ab", "logprobs": choice}]}
-    assert read_completion(reply, wanted, api).logprob == mean
-    assert read_completion(reply, ask("hi"), api).logprob is None
+    assert read_completions(reply, wanted, api, 1)[0].logprob == mean
+    assert read_completions(reply, ask("hi"), api, 1)[0].logprob is None
