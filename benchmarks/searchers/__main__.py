@@ -30,7 +30,7 @@ from ..embedded.wordings import landscape
 from .contenders import CONTENDERS, TASKS
 from .table import print_tables
 
-SIZES = Sizes(search=60, select=60, test=150)
+SIZES = Sizes(search=60, select=60, test=120)
 Cell = tuple[str, str, int]
 """A searcher, a task and a seed."""
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--searchers", default=",".join(CONTENDERS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=3000, help="of each run")
+    parser.add_argument("--calls", type=int, default=1200, help="of each run; choosing and proving take 600")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     wanted = [
