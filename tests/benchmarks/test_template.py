@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks import template as bench
+from benchmarks.embedded.corpus import DATA
 from promptopt.errors import BudgetExhausted, DataError
+
+if not DATA.is_dir():
+    pytest.skip("needs the benchmark data (PROMPTOPT_DATA)", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
