@@ -42,7 +42,9 @@ class PairedRace:
       differences with one pseudo-row added for either side (D. Bonett and R. Price, Adjusted Wald Confidence
       Interval for a Difference of Binomial Proportions Based on Paired Data, J. Educational and Behavioral
       Statistics 37(4), 2012) and the finite-population correction (W. Cochran, Sampling Techniques, 1977,
-      section 2.6). The level holds about, and about the table, not the task.
+      section 2.6). The level holds about, and about the table, not the task. A candidate is dropped, too,
+      when it cannot be more than `margin` ahead, so what ties with the leader row for row is not scored to
+      the end: the level is that of losing a candidate that is better by `margin` or more.
     - "bernstein": the mean difference's lower confidence sequence (I. Waudby-Smith and A. Ramdas,
       Estimating Means of Bounded Random Variables by Betting, JRSS B 86, 2024, theorem 2, one-sided) holds
       at all looks at once, for any scores in [0, 1]: nothing is assumed of their distribution. It takes
@@ -60,6 +62,7 @@ class PairedRace:
             to meet all rows. 1 lets the test alone decide.
         first: rows of the first look; None is 18, or a quarter of the rows if that is less, at least 10.
         growth: each look comes at so many times the rows of the last; above 1.
+        margin: a lead that is not worth its rows, in units of the reward ("adjusted" only).
         incumbents: so many of the first candidates are elites of an earlier race that have met all rows:
             they stay until their rivals have met them all, too, which costs nothing new.
     """
@@ -70,6 +73,7 @@ class PairedRace:
     share: float = 0.125
     first: int | None = None
     growth: float = 1.35
+    margin: float = 0.005
     incumbents: int = 0
 
     def select(self, score: ScoreRows, candidates: int, rows: int, k: int) -> list[int]:
@@ -117,6 +121,8 @@ class PairedRace:
         if not self.growth > 1:
             raise ConfigError("paired_race.growth", "must be above 1", got=self.growth)
         check_first("paired_race", self.first)
+        if not 0 <= self.margin < math.inf:
+            raise ConfigError("paired_race.margin", "must be at least 0", got=self.margin)
         if self.test not in ("adjusted", "mcnemar", "bernstein"):
             raise ConfigError("paired_race.test", "must be adjusted, mcnemar or bernstein", got=self.test)
         met = [first_block(rows, self.first, _FIRST_ROWS)]
@@ -142,7 +148,7 @@ class PairedRace:
         leads = scores[k - 1] - scores
         if self.test == "adjusted":
             limit = NormalDist().inv_cdf(1 - level)
-            return [bool(z > limit) for z in _adjusted_z(leads, rows)]
+            return [bool(z > limit) for z in _adjusted_z(leads, rows, self.margin)]
         if self.test == "mcnemar":
             return [paired_p(lead[~np.isnan(lead)]) <= level for lead in leads]
         known = scores[~np.isnan(scores)]
@@ -150,13 +156,15 @@ class PairedRace:
         return [bool(low > 0) for low in proven_low(leads / span, level)]
 
 
-def _adjusted_z(leads: Floats, rows: int) -> Floats:
-    """Return how many standard errors each lead `[candidates, rows met]` is above 0, were all rows met."""
+def _adjusted_z(leads: Floats, rows: int, margin: float) -> Floats:
+    """Return how many standard errors each lead `[candidates, rows met]` is above -margin, were all met."""
     known = np.nan_to_num(leads)
-    # One pseudo-row for either side, as far apart as any two scores were: few rows show little noise.
-    noise = np.square(known).sum(axis=1) + 2 * np.square(known).max()
+    # One pseudo-row for either side, as far apart as any two scores were: few rows show little noise. Where
+    # all scores are alike they name no scale, and 1 is that of right and wrong.
+    noise = np.square(known).sum(axis=1) + 2 * (np.square(known).max() or 1.0)
     noise *= 1 - leads.shape[1] / rows
-    return np.asarray(known.sum(axis=1) / np.sqrt(np.maximum(noise, np.finfo(np.float64).tiny)))
+    total = known.sum(axis=1) + margin * leads.shape[1]
+    return np.asarray(total / np.sqrt(np.maximum(noise, np.finfo(np.float64).tiny)))
 
 
 def paired_p(leads: Floats) -> float:
