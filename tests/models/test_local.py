@@ -1,12 +1,9 @@
 import gc
-import math
 import weakref
 from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_models import CHAT, FIM, save_model
 
 from promptopt.contracts.model import (
@@ -18,8 +15,7 @@ from promptopt.contracts.model import (
     LikelihoodRequest,
 )
 from promptopt.errors import ConfigError, MissingExtra, ModelError
-from promptopt.models import _batch, _packed, _rows
-from promptopt.models._batch import Job, Pair, pack, shared
+from promptopt.models import _packed
 from promptopt.models.local import LocalModel
 from promptopt.records import Message
 from promptopt.testing.model import check_model
@@ -386,68 +382,3 @@ def test_weights_are_freed_with_the_model(folder):
     del model
     gc.collect()
     assert network() is None
-
-
-prompts = st.lists(st.integers(0, 3), min_size=1, max_size=30).map(tuple)
-jobs = st.builds(Job, prompts, st.builds(Decoding, st.integers(1, 20)), st.just(frozenset()))
-pairs = st.builds(Pair, prompts, prompts)
-
-
-@given(st.lists(jobs, unique=True) | st.lists(pairs, unique=True), st.integers(1, 200))
-def test_packing_keeps_every_item_and_the_limits(items, limit):
-    batches = list(pack(items, limit, vocabulary=100))
-    assert sorted(map(repr, (item for batch in batches for item in batch))) == sorted(map(repr, items))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(item.width for item in batch) <= limit
-
-
-@given(st.lists(prompts, min_size=1))
-def test_shared_tokens_leave_each_row_one_of_its_own(sequences):
-    common = shared(sequences)
-    assert all(
-        sequence[:common] == sequences[0][:common] and len(sequence) > common for sequence in sequences
-    )
-    longer = [sequence[: common + 1] for sequence in sequences]
-    assert len(set(longer)) > 1 or min(map(len, sequences)) == common + 1
-
-
-def test_many_logits_split_a_batch():
-    wide = [Pair((1,), (2,) * 100 + (k,)) for k in range(10)]
-    rows = [len(batch) for batch in pack(wide, 10**9, vocabulary=_batch.MAX_LOGITS // 204)]
-    assert rows == [2] * 5
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.floats(-5, 5), min_size=4, max_size=4),
-    st.floats(0.2, 3),
-    st.floats(0.05, 1),
-)
-def test_draws_follow_the_nucleus_distribution(logits, temperature, top_p):
-    n = 4096
-    uniform = (torch.arange(n) + 0.5) / n
-    tokens = _rows.draw(
-        torch.tensor([logits]).expand(n, -1), torch.full((n,), temperature), torch.full((n,), top_p), uniform
-    )
-    weights = [math.exp((value - max(logits)) / temperature) for value in logits]
-    order = sorted(range(4), key=lambda k: -weights[k])
-    kept, mass = [], 0.0
-    for k in order:
-        if mass < (top_p - 1e-6) * sum(weights) or not kept:
-            kept.append(k)
-            mass += weights[k]
-    counts = torch.bincount(tokens, minlength=4)
-    close = min(
-        (abs(sum(weights[k] for k in order[:i]) / sum(weights) - top_p) for i in range(1, 4)), default=1
-    )
-    if close > 1e-4:  # at the very edge of the nucleus float32 and float64 may differ
-        for k in range(4):
-            expected = n * weights[k] / mass if k in kept else 0
-            assert abs(int(counts[k]) - expected) <= 2
-
-
-def test_the_last_draw_is_a_token_that_can_occur():
-    logits = torch.tensor([[0.0, 1.0, -torch.inf, -torch.inf]])
-    one = torch.ones(1)
-    assert int(_rows.draw(logits, one, one, torch.tensor([1 - 2**-24]))) == 1
-    assert int(_rows.draw(logits, one, one * 1e-9, torch.tensor([0.0]))) == 1
