@@ -34,10 +34,10 @@ from promptopt.errors import BadInput, DataError, did_you_mean
 from promptopt.journal import Journal
 from promptopt.ledger import Ledger
 from promptopt.prompt import Demonstration, Prompt
+from promptopt.proof.stats import format_number, mean_interval, paired_interval
 from promptopt.records import Example, FrozenMap
 from promptopt.scoring import Scorer
 from promptopt.setup import build_model
-from promptopt.stats import format_number, mean_interval, paired_interval
 
 from .embedded.corpus import DATA
 

@@ -29,9 +29,9 @@ from promptopt.journal import Journal
 from promptopt.ledger import Ledger
 from promptopt.programs import ChainOfThought, LeastToMost, Program, SelfConsistency, Single
 from promptopt.prompt import Prompt
+from promptopt.proof.stats import mean_interval, paired_interval
 from promptopt.records import Evaluation, Example, Usage
 from promptopt.scoring import Scorer
-from promptopt.stats import mean_interval, paired_interval
 from promptopt.testing.model import FakeModel
 
 STEP_ERROR, SURE, UNSURE = 0.12, -0.1, -0.9

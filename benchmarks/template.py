@@ -29,10 +29,10 @@ from promptopt.contracts.searcher import SearchTask
 from promptopt.errors import BudgetExhausted, DataError
 from promptopt.plugins import build
 from promptopt.prompt import Prompt
+from promptopt.proof.stats import format_number, mean_interval
 from promptopt.records import Budget, Cell, Evaluation, Example, Message, Score, Usage
 from promptopt.search._template_language import read_axes
 from promptopt.search._template_space import Space
-from promptopt.stats import format_number, mean_interval
 from promptopt.template import Template
 
 from .embedded.evaluate import open_model

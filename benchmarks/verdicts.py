@@ -20,14 +20,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from promptopt import stats
-from promptopt.finals import Finals, decide
-from promptopt.power import rows_needed
 from promptopt.prompt import Prompt
+from promptopt.proof import stats
+from promptopt.proof.finals import Finals, decide
+from promptopt.proof.power import rows_needed
+from promptopt.proof.reselect import Finalists, pick, reselect
+from promptopt.proof.stats import mcnemar_exact, paired_interval
+from promptopt.proof.verdict import judge, judge_reused
 from promptopt.records import Cell, Evaluation, Score
-from promptopt.reselect import Finalists, pick, reselect
-from promptopt.stats import mcnemar_exact, paired_interval
-from promptopt.verdict import judge, judge_reused
 
 DIFFICULTY, INTERACTION = 1.5, 0.8
 CLUSTER = 5

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import optimize, resume, run_job, score
-    from .comparing import compare
-    from .comparison import Comparison
+    from .api_compare import compare
     from .data import Columns
     from .errors import PromptOptError
     from .prompt import Demonstration, Prompt
+    from .proof.comparison import Comparison
+    from .proof.verdict import Verdict
     from .records import Budget, Cell, Evaluation, Example, FrozenMap, Message, Price, Score, Usage
     from .runfolder import RunFolder
     from .splits import Sizes
     from .study import Study
     from .template import Template
-    from .verdict import Verdict
 
 __version__ = "0.1.0"
 
@@ -51,8 +51,8 @@ _HOMES = {
     "data": ("Columns",),
     "errors": ("PromptOptError",),
     "api": ("optimize", "resume", "run_job", "score"),
-    "comparing": ("compare",),
-    "comparison": ("Comparison",),
+    "api_compare": ("compare",),
+    "proof.comparison": ("Comparison",),
     "prompt": ("Demonstration", "Prompt"),
     "records": (
         "Budget", "Cell", "Evaluation", "Example", "FrozenMap", "Message", "Price", "Score", "Usage",
@@ -61,7 +61,7 @@ _HOMES = {
     "splits": ("Sizes",),
     "study": ("Study",),
     "template": ("Template",),
-    "verdict": ("Verdict",),
+    "proof.verdict": ("Verdict",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

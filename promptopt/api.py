@@ -20,11 +20,11 @@ from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
 from .forecast import Forecast, foresee
 from .job import Job
-from .pareto import Objective
 from .parts import open_parts
 from .plan import Plan, make_plan
 from .programs import Program, program_from_dict
 from .prompt import Prompt
+from .proof.pareto import Objective
 from .records import Budget, Evaluation, Price
 from .run import answers_in, execute
 from .runfolder import RunFolder

@@ -19,20 +19,20 @@ from pathlib import Path
 
 from .errors import AuthError, JournalError, SealedSplit
 from .events import Listener, Notice, Stage, ignore
-from .finals import Finals, decide
-from .gap import validation_gap
-from .guards import format_drift, overlap
 from .journal import Journal
 from .leaderboard import Entry, rank
 from .ledger import Ledger, Spent
-from .pareto import front
 from .progress import one_line
 from .prompt import Prompt
+from .proof.finals import Finals, decide
+from .proof.gap import validation_gap
+from .proof.guards import format_drift, overlap
+from .proof.pareto import front
+from .proof.verdict import judge, judge_reused
 from .records import Evaluation
 from .setup import Setup
 from .stages import Found, Run
 from .study import Candidate, Study
-from .verdict import judge, judge_reused
 
 
 class Clock:

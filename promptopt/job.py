@@ -21,10 +21,10 @@ from pydantic import (
 )
 
 from .data import Format
-from .pareto import CostName, Objective
 from .prices import list_price
 from .programs import Program, program_from_dict
 from .prompt import Demonstration, Prompt, Retriever
+from .proof.pareto import CostName, Objective
 from .records import Budget, FrozenMap, Price
 from .template import Template, parse_prompt
 

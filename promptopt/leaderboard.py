@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from .ledger import Spent
-from .multiplicity import holm
 from .prompt import Prompt
-from .verdict import Verdict
+from .proof.multiplicity import holm
+from .proof.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)

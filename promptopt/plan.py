@@ -10,7 +10,7 @@ from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .contracts.reward import OptionScore, Output, Reward
 from .errors import BadInput, ConfigError, DataError
-from .power import MIN_UNITS, Power, assumed_power, rows_needed
+from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed
 from .records import Budget, Example, Usage
 from .setup import Setup
 from .splits import count_units

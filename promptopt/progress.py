@@ -312,7 +312,7 @@ class Live:
 @lru_cache(maxsize=128)  # the interval of real-valued scores is a bootstrap: too slow for every frame
 def scored(evaluation: Evaluation) -> str:
     """Return `0.58 [.50,.65] on 120 rows`, with what went wrong."""
-    from .stats import format_number, mean_interval
+    from .proof.stats import format_number, mean_interval
 
     if not evaluation.n:
         return "no row has a score"

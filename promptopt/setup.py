@@ -15,8 +15,8 @@ from .contracts.selector import Selector
 from .data import Columns, Rows
 from .errors import ConfigError
 from .job import Job, ModelSpec, PluginSpec
-from .pareto import Objective
 from .parts import open_parts
+from .proof.pareto import Objective
 from .records import Budget, Price, digest
 from .splits import Sizes, make_splits, sizes_for
 from .task import Task

@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 
 from .data import Row, Rows
 from .errors import ConfigError, DataError, SealedSplit, did_you_mean
-from .power import MIN_UNITS
+from .proof.power import MIN_UNITS
 from .records import Example, digest, fold_inputs
 
 SplitName = Literal["search", "select", "test"]

@@ -15,22 +15,22 @@ from typing import Any
 from .calls import Caller
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
-from .finals import Finals, decide
-from .gap import validation_gap
-from .guards import format_drift, overlap
 from .journal import Journal
 from .ledger import Ledger, Spent
-from .pareto import front
 from .plan import make_power, proving_units
-from .power import Power, observed_power
 from .prompt import Prompt
+from .proof.finals import Finals, decide
+from .proof.gap import validation_gap
+from .proof.guards import format_drift, overlap
+from .proof.pareto import front
+from .proof.power import Power, observed_power
+from .proof.verdict import judge, judge_reused
 from .records import Evaluation, Example, SearchNote
 from .reserve import Reserve
 from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
 from .setup import Setup
 from .study import Candidate, Stopped, Study
-from .verdict import judge, judge_reused
 
 TICK_SECONDS = 0.05
 """Progress is told no more often than that."""

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .finals import Finals
-from .gap import Gap
-from .guards import FormatDrift, Overlap
 from .leaderboard import Entry
 from .ledger import Spent
-from .pareto import Objective, Point, measure
-from .power import Power
 from .prompt import Prompt
+from .proof.finals import Finals
+from .proof.gap import Gap
+from .proof.guards import FormatDrift, Overlap
+from .proof.pareto import Objective, Point, measure
+from .proof.power import Power
+from .proof.verdict import Verdict
 from .records import Evaluation, SearchNote
-from .verdict import Verdict
 
 Stopped = Literal["finished", "budget"]
 

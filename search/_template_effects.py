@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptopt.stats import format_number
+from promptopt.proof.stats import format_number
 
 from ._template_space import Axis, Number, Point, Space, Value, random_value
 

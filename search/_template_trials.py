@@ -13,8 +13,8 @@ from statistics import fmean
 from promptopt.contracts.searcher import Session
 from promptopt.contracts.selector import Selector
 from promptopt.errors import ConfigError
-from promptopt.pareto import CostName, Objective, measure
 from promptopt.prompt import Prompt
+from promptopt.proof.pareto import CostName, Objective, measure
 from promptopt.records import Evaluation, Example
 
 from ._demos import score_fully

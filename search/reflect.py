@@ -18,8 +18,8 @@ from promptopt.contracts.searcher import Session
 from promptopt.errors import ConfigError
 from promptopt.parts import Part, open_parts
 from promptopt.prompt import Prompt
+from promptopt.proof.stats import permutation_test
 from promptopt.records import Evaluation, Example
-from promptopt.stats import permutation_test
 from promptopt.template import fill
 
 from ._author import Author, need_slots

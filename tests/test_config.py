@@ -10,9 +10,9 @@ from promptopt import strict_yaml
 from promptopt.config import job_from_dict, json_schema, load_job
 from promptopt.errors import BadInput, ConfigError
 from promptopt.job import DEFAULT_MODELS, Job
-from promptopt.pareto import Objective
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
+from promptopt.proof.pareto import Objective
 from promptopt.records import Example, FrozenMap, Price
 
 MINIMAL = """\

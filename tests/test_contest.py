@@ -10,8 +10,8 @@ from promptopt.contest import Clock
 from promptopt.errors import ConfigError, ModelError
 from promptopt.events import Notice, Stage
 from promptopt.journal import Journal
-from promptopt.multiplicity import holm
 from promptopt.prompt import Prompt
+from promptopt.proof.multiplicity import holm
 from promptopt.records import Budget
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder

@@ -108,6 +108,14 @@ def test_plug_ins_hang_on_the_contracts_and_never_on_each_other_or_the_engine(pa
             assert reached == set(), module
 
 
+def test_the_statistics_of_proof_are_handed_records_and_reach_for_nothing_else() -> None:
+    allowed = {"errors", "ledger", "prompt", "records"}
+    for module, path in sources().items():
+        if module.startswith("promptopt.proof"):
+            reached = {name.split(".")[1] for name in imports(module, path) if "." in name}
+            assert reached - {"proof"} <= allowed, module
+
+
 def test_nothing_imports_the_command_line_and_imports_have_no_cycle() -> None:
     graph = {module: imports(module, path, top_level=True) - {module} for module, path in sources().items()}
     for module, reached in graph.items():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from test_verdict import evaluation
+from evaluations import evaluation
 from toys import HighestMean, fake, make_setup, proposer_reply, read_input, target_reply, user_text
 
 from promptopt.memory import Memory, rank_back

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from promptopt.stats import mean_interval
+from promptopt.proof.stats import mean_interval
 
 from .metrics import mean
 from .summary import Model, Summary

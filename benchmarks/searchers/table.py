@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from promptopt.stats import format_number, mean_interval, paired_interval
+from promptopt.proof.stats import format_number, mean_interval, paired_interval
 
 from .contenders import FLOORS
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptopt.contracts.selector import Selector
+from promptopt.proof.reselect import Finalists, pick
+from promptopt.proof.verdict import judge
 from promptopt.records import Cell, Evaluation, Score
-from promptopt.reselect import Finalists, pick
-from promptopt.verdict import judge
 
 from .contenders import MAIN, SELECTORS, CapoRace
 from .pools import DIFFICULTY, INTERACTION, FastScorer, Floats

@@ -14,7 +14,7 @@ def print_leaderboard(entries: Sequence[Entry]) -> None:
     from rich.text import Text
 
     from ..progress import count, one_line, tokens_text, usd_text
-    from ..stats import format_number, format_p
+    from ..proof.stats import format_number, format_p
     from ._table import console, table
 
     priced = any(entry.spent.usd for entry in entries)

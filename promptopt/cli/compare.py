@@ -12,7 +12,7 @@ from ._options import Answers, Overrides, job_of
 from .score import LOOKED_AT, Split
 
 if TYPE_CHECKING:  # the help must not wait for it
-    from ..comparison import Comparison
+    from ..proof.comparison import Comparison
 
 
 def compare(
@@ -53,10 +53,10 @@ def compare(
     """Compare prompts or runs on the same rows; with --min-gain, as a gate."""
     import json
 
-    from ..comparing import compare as compare_prompts
-    from ..comparison import check_bar
+    from ..api_compare import compare as compare_prompts
     from ..errors import ConfigError
     from ..progress import amounts, progress_for
+    from ..proof.comparison import check_bar
 
     if min_gain is not None:
         check_bar(min_gain)
@@ -94,7 +94,7 @@ def compare(
 def _print(result: Comparison) -> None:
     from rich.text import Text
 
-    from ..stats import format_number, format_p
+    from ..proof.stats import format_number, format_p
     from ._table import console, table
 
     columns = {"mean": 5, "interval": 9, "n": 4, "failed": 6, "unparsed": 8}

@@ -45,7 +45,7 @@ def _row(folder: RunFolder) -> list[Any]:
     from ..errors import JournalError
     from ..ledger import Spent
     from ..progress import amounts, clock_text
-    from ..stats import format_number
+    from ..proof.stats import format_number
 
     result = folder.result()
     if result is None:
@@ -63,7 +63,7 @@ def _row(folder: RunFolder) -> list[Any]:
 
 
 def _verdict(verdict: dict[str, Any]) -> str:
-    from ..stats import format_number, format_p
+    from ..proof.stats import format_number, format_p
 
     if not verdict["reliable"]:
         return "keep your prompt"

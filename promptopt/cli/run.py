@@ -219,7 +219,7 @@ def print_front(study: Study) -> None:
     from rich.text import Text
 
     from ..progress import one_line
-    from ..stats import format_number
+    from ..proof.stats import format_number
     from ._table import console, table
 
     if not study.front:

@@ -47,7 +47,7 @@ def score(
 
     from ..api import score as score_prompts
     from ..progress import one_line, progress_for
-    from ..stats import format_number, mean_interval
+    from ..proof.stats import format_number, mean_interval
     from ._table import console
 
     job = job_of(config, overrides)

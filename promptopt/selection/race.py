@@ -12,7 +12,7 @@ import numpy as np
 
 from ..contracts.selector import ScoreRows
 from ..errors import ConfigError
-from ..stats import mcnemar_exact
+from ..proof.stats import mcnemar_exact
 from .board import Board, Floats, first_block, spending
 from .options import check_first, check_share
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from promptopt.errors import ContractError
-from promptopt.reselect import Finalists, compare, pick, reselect
+from promptopt.proof.reselect import Finalists, compare, pick, reselect
 
 
 def winner(scores, lengths, groups=None):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .errors import shorten
-from .prompt import Prompt
-from .records import Evaluation, Example
+from ..errors import shorten
+from ..prompt import Prompt
+from ..records import Evaluation, Example
 
 GRAM = 6
 """Words in a row that hardly repeat by chance; contamination checks of long texts use 8 to 13 (T. Brown et

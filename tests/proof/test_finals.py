@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from test_verdict import evaluation
+from evaluations import evaluation
 
-from promptopt.finals import decide
-from promptopt.gap import validation_gap
 from promptopt.prompt import Prompt
-from promptopt.verdict import judge
+from promptopt.proof.finals import decide
+from promptopt.proof.gap import validation_gap
+from promptopt.proof.verdict import judge
 
 SEED, SHORT, LONG = Prompt("Do it."), Prompt("Do it well."), Prompt("Do it as well as you can, please.")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .prompt import Prompt
-from .records import Evaluation
+from ..prompt import Prompt
+from ..records import Evaluation
 from .reselect import Finalists, Reselection, compare, pick, reselect
 from .stats import format_number
 

@@ -8,10 +8,10 @@ from toys import TryAll, fake, make_setup, target_reply
 
 from promptopt.contracts.model import Completion
 from promptopt.errors import ConfigError
-from promptopt.finals import decide
-from promptopt.pareto import Cost, Objective, front, measure
 from promptopt.programs import ChainOfThought
 from promptopt.prompt import Prompt
+from promptopt.proof.finals import decide
+from promptopt.proof.pareto import Cost, Objective, front, measure
 from promptopt.records import Cell, Evaluation, Price, Score, Usage
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder

@@ -5,13 +5,13 @@ import random
 
 import pytest
 
-from promptopt.comparison import Contender, contrast
 from promptopt.errors import ConfigError, ContractError
-from promptopt.multiplicity import holm
 from promptopt.prompt import Prompt
+from promptopt.proof.comparison import Contender, contrast
+from promptopt.proof.multiplicity import holm
+from promptopt.proof.stats import mcnemar_exact, paired_interval
+from promptopt.proof.verdict import judge
 from promptopt.records import Cell, Evaluation, Score
-from promptopt.stats import mcnemar_exact, paired_interval
-from promptopt.verdict import judge
 
 
 def contender(name, values, reward="r", prompt=None):

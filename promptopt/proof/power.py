@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
-from .errors import BadInput
+from ..errors import BadInput
 from .stats import format_number
 
 ALPHA = 0.05

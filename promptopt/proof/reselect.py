@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ContractError
+from ..errors import ContractError
 
 ROUNDS = 200
 FOLDS = (

@@ -13,7 +13,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .comparison import Comparison, Contender, check_confidence, contrast
 from .config import load_job
 from .errors import ConfigError, DataError, did_you_mean
 from .events import Listener, ignore
@@ -21,6 +20,7 @@ from .job import Job
 from .journal import Journal
 from .progress import one_line
 from .prompt import Prompt
+from .proof.comparison import Comparison, Contender, check_confidence, contrast
 from .records import Evaluation
 from .run import answers_in
 from .runfolder import RunFolder

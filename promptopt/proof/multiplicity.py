@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .errors import BadInput
+from ..errors import BadInput
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from .errors import ConfigError, did_you_mean
-from .prompt import Prompt
-from .records import Evaluation, Price, Usage
+from ..errors import ConfigError, did_you_mean
+from ..prompt import Prompt
+from ..records import Evaluation, Price, Usage
 from .stats import Interval, mean_interval
 
 CostName = Literal["prompt_tokens", "output_tokens", "usd"]
@@ -95,7 +95,7 @@ class Objective:
     Attributes:
         name: `reward` alone, or `pareto`: finalists are taken from the front of reward against cost.
         cost: what is weighed against the reward.
-        prefer: which of the finalists within the noise of the best wins (`promptopt.reselect.pick`):
+        prefer: which of the finalists within the noise of the best wins (`promptopt.proof.reselect.pick`):
             `reward`: the shortest; `cheap`: the one whose answers cost least.
     """
 

@@ -4,27 +4,17 @@ import json
 
 import numpy as np
 import pytest
+from evaluations import evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptopt import stats
 from promptopt.errors import ContractError
-from promptopt.finals import decide
 from promptopt.prompt import Prompt
+from promptopt.proof import stats
+from promptopt.proof.finals import decide
+from promptopt.proof.stats import Interval, mcnemar_exact, mean_interval, paired_interval, permutation_test
+from promptopt.proof.verdict import Verdict, judge, judge_reused
 from promptopt.records import Cell, Evaluation, Score
-from promptopt.stats import Interval, mcnemar_exact, mean_interval, paired_interval, permutation_test
-from promptopt.verdict import Verdict, judge, judge_reused
-
-
-def evaluation(prompt, values, reward="exact_match"):
-    """One cell a row; None is a failed cell."""
-    cells = [
-        Cell(prompt, str(row), status="failed", reason="timeout")
-        if value is None
-        else Cell(prompt, str(row), score=Score(float(value)))
-        for row, value in enumerate(values)
-    ]
-    return Evaluation(prompt, reward, tuple(cells))
 
 
 def compare(before, after, **options):

@@ -2,8 +2,8 @@
 
 import json
 
-from promptopt.guards import format_drift, overlap
 from promptopt.prompt import Demonstration, Prompt
+from promptopt.proof.guards import format_drift, overlap
 from promptopt.records import Cell, Evaluation, Example, FrozenMap, Score
 
 SEED = Prompt("Answer the question.")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptopt.errors import BadInput
-from promptopt.power import assumed_power, observed_power, rows_needed, smallest_gain
-from promptopt.stats import mcnemar_exact
+from promptopt.proof.power import assumed_power, observed_power, rows_needed, smallest_gain
+from promptopt.proof.stats import mcnemar_exact
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .errors import ContractError
+from ..errors import ContractError
+from ..records import Evaluation
 from .finals import Finals
 from .guards import format_drift
 from .power import ALPHA, MIN_UNITS
-from .records import Evaluation
 from .stats import (
     Interval,
     format_number,

@@ -9,9 +9,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptopt import stats
 from promptopt.errors import BadInput
-from promptopt.stats import (
+from promptopt.proof import stats
+from promptopt.proof.stats import (
     Interval,
     format_number,
     format_p,

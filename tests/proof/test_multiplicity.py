@@ -5,7 +5,7 @@ import random
 import pytest
 
 from promptopt.errors import BadInput
-from promptopt.multiplicity import holm
+from promptopt.proof.multiplicity import holm
 
 
 @pytest.mark.parametrize(

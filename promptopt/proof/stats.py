@@ -25,7 +25,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BadInput
+from ..errors import BadInput
 
 RESAMPLES = 10_000
 _EXACT_UNITS = 13  # 2**13 sign patterns cost no more than the Monte Carlo draws they replace

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
-from .errors import ConfigError, ContractError
-from .ledger import Spent
+from ..errors import ConfigError, ContractError
+from ..ledger import Spent
+from ..prompt import Prompt
+from ..records import Evaluation
 from .multiplicity import holm
 from .pareto import Cost, measure
-from .prompt import Prompt
-from .records import Evaluation
 from .stats import Interval, format_number, mcnemar_exact, mean_interval, paired_interval, permutation_test
 
 Words = Literal["better", "worse", "no reliable difference", "the same prompt", "not comparable"]
