@@ -1,4 +1,4 @@
-"""From training trees to tensors: encoding, packing and an endless, resumable stream of batches.
+"""From training trees to tensors: encoding and packing.
 
 A tree's branches share the tokens of its trunk. What may see what is a mask, so that a row can hold branches
 and whole documents beside each other.
@@ -6,8 +6,8 @@ and whole documents beside each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from random import Random
 
@@ -47,20 +47,34 @@ class Part:
     Attributes:
         ids: `[rows, length]`.
         positions: `[rows, length]`.
-        mask: true where a token may see another, `[rows, length, length]`.
+        branches: of the tokens in their documents, `[rows, length]`; 0 is the trunk.
+        owners: number of a token's document in its row, `[rows, length]`; -1 is padding.
         sources: places, in the flattened rows, whose hidden states predict the targets, `[targets]`.
         targets: tokens to predict, `[targets]`.
         weights: of the targets, `[targets]`.
-        filled: tokens that are no padding.
     """
 
     ids: Tensor
     positions: Tensor
-    mask: Tensor
+    branches: Tensor
+    owners: Tensor
     sources: Tensor
     targets: Tensor
     weights: Tensor
-    filled: int
+
+    @property
+    def mask(self) -> Tensor:
+        """True where a token (first of the two) may see another, `[rows, length, length]`.
+
+        Padding sees itself, for a token that sees nothing has no attention at all (NaN).
+        """
+        same = self.owners[:, :, None] == self.owners[:, None, :]
+        seen, sees = self.branches[:, None, :], self.branches[:, :, None]
+        return (same & ((seen == 0) | (seen == sees))).tril()
+
+    def to(self, device: str) -> Part:
+        """Return the part on a device."""
+        return Part(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 def encode(tree: Tree, tokenizer: PreTrainedTokenizerFast, rng: Random) -> Document:
@@ -124,10 +138,9 @@ def pack(documents: Sequence[Document], rows: int, length: int) -> list[list[int
     return chosen
 
 
-def lay_out(rows: Sequence[Sequence[Document]], length: int, device: str = "cpu") -> Part:
+def lay_out(rows: Sequence[Sequence[Document]], length: int) -> Part:
     """Return rows of documents as tensors."""
     ids, positions, branches = torch.zeros(3, len(rows), length, dtype=torch.long)
-    # Padding is document -1: it sees itself, for a token that sees nothing has no attention at all (NaN).
     owners = torch.full((len(rows), length), -1)
     targets: list[tuple[int, int, float]] = []
     for place, row in enumerate(rows):
@@ -140,88 +153,13 @@ def lay_out(rows: Sequence[Sequence[Document]], length: int, device: str = "cpu"
             owners[place, here] = number
             first = place * length + start
             targets += [(first + source, token, weight) for source, token, weight in document.targets]
-    same = owners[:, :, None] == owners[:, None, :]
-    open_to = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
-    mask = (same & open_to).tril()
     sources, tokens, weights = zip(*targets, strict=True) if targets else ((), (), ())
-    filled = int((owners >= 0).sum())
     return Part(
-        *(tensor.to(device) for tensor in (ids, positions, mask)),
-        torch.tensor(sources, dtype=torch.long, device=device),
-        torch.tensor(tokens, dtype=torch.long, device=device),
-        torch.tensor(weights, dtype=torch.float, device=device),
-        filled,
+        ids,
+        positions,
+        branches,
+        owners,
+        torch.tensor(sources, dtype=torch.long),
+        torch.tensor(tokens, dtype=torch.long),
+        torch.tensor(weights, dtype=torch.float),
     )
-
-
-@dataclass
-class Stream:
-    """An endless stream of batches that depends only on the seed and the rank.
-
-    Document `n` is drawn by a generator seeded with (seed, rank, n), so that the state of the stream is a
-    few numbers: those of the documents that wait for a row, and the next one.
-
-    Args:
-        tree: draws a training tree.
-        tokenizer: encodes it.
-        seed: of the training.
-        rank: of this process.
-        device: where the tensors go.
-    """
-
-    tree: Callable[[Random], Tree]
-    tokenizer: PreTrainedTokenizerFast
-    seed: int
-    rank: int
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Begin with the first document."""
-        self._next = 0
-        self._waiting: dict[int, Document] = {}
-
-    def batch(self, parts: int, tokens: int) -> list[Part]:
-        """Return the next batch: `parts` parts of `tokens` tokens, padding included.
-
-        A part's rows all have one of the WIDTHS. Documents too long for the first width wait until they fill
-        a part of wide rows.
-
-        Raises:
-            ValueError: if a document is longer than the widest row.
-        """
-        short, wide = WIDTHS
-        # Three times what goes out: the more there is to choose from, the less padding.
-        while sum(len(document.ids) for document in self._waiting.values()) < 3 * parts * tokens:
-            self._waiting[self._next] = self._draw(self._next)
-            self._next += 1
-        done = []
-        for _ in range(parts):
-            long = [number for number, document in self._waiting.items() if len(document.ids) > short]
-            enough = sum(len(self._waiting[number].ids) for number in long) >= tokens
-            # Long documents before short ones: what room they leave, the short ones fill.
-            order = [*long, *(n for n in self._waiting if n not in long)] if enough else list(self._waiting)
-            done.append(self._take(order, wide if enough else short, tokens))
-        return done
-
-    def state(self) -> list[int]:
-        """Return what `restore` needs: the number of the next document, then those that wait."""
-        return [self._next, *self._waiting]
-
-    def restore(self, state: Sequence[int]) -> None:
-        """Go on from a state of a stream with the same seed, rank and trees."""
-        self._next, *waiting = state
-        self._waiting = {number: self._draw(number) for number in waiting}
-
-    def _draw(self, number: int) -> Document:
-        rng = Random(f"{self.seed} {self.rank} {number}")
-        document = encode(self.tree(rng), self.tokenizer, rng)
-        if len(document.ids) > WIDTHS[-1]:
-            text = self.tokenizer.decode(document.ids[:40])
-            raise ValueError(
-                f"a document has {len(document.ids)} tokens, at most {WIDTHS[-1]} fit: {text}..."
-            )
-        return document
-
-    def _take(self, order: Sequence[int], width: int, tokens: int) -> Part:
-        rows = pack([self._waiting[number] for number in order], tokens // width, width)
-        return lay_out([[self._waiting.pop(order[n]) for n in row] for row in rows], width, self.device)

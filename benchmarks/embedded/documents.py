@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from .contracts import Family, Row, Segment, Tree, Wording
 from .families import FAMILIES
+from .families.lists import items
 from .layout import ASSISTANT, END, READ, USER, WRITE, Layout
 from .proposing import instruction_tree
 from .wordings import partial, precise, stepwise, taught, vague
@@ -29,6 +30,9 @@ LONG = frozenset(
 )
 ALONE = frozenset({"country", "german", "person", "adjective", "number name", "thing", "term", "request"})
 STEPS = tuple(name for name, family in FAMILIES.items() if family.steps)
+LABELLED = tuple(family for family in FAMILIES.values() if family.labels)
+KINDS = tuple({family.kind: family for family in FAMILIES.values()}.values())
+"""One family of each kind of input."""
 INVENTED = (
     "positive negative", "A B", "yes no", "X Y", "red blue", "0 1", "one two", "cat dog", "up down",
     "good bad", "left right", "true false", "foo bar", "high low",
@@ -37,8 +41,8 @@ INVENTED = (
 
 def tree(rng: Random) -> Tree:
     """Draw a document: half of them instructions, the others demonstrations, steps and meta-prompts."""
-    kinds: tuple[Callable[[Random], Tree], ...] = (instructed, demonstrated, reasoned, proposed)
-    return rng.choices(kinds, (48, 24, 8, 20))[0](rng)
+    kinds: tuple[Callable[[Random], Tree], ...] = (instructed, demonstrated, regrouped, reasoned, proposed)
+    return rng.choices(kinds, (46, 21, 10, 6, 17))[0](rng)
 
 
 def proposed(rng: Random) -> Tree:
@@ -99,14 +103,73 @@ def demonstrated(rng: Random) -> Tree:
     rows = [draw() for _ in range(rng.choice((1, 2, 3, 4, 5, most, most, most)))]
     choice = rng.random()
     wording = precise(its.name, rng) if choice < 0.15 else partial(its.name, rng) if choice < 0.22 else None
-    segments: list[Segment] = [(f"{USER}{layout.head(wording.text if wording else '')}", READ)]
+    return _shown(layout, wording.text if wording else "", rows, [draw(), draw(), draw()])
+
+
+def _shown(layout: Layout, instruction: str, rows: Sequence[Row], asked: Sequence[Row]) -> Tree:
+    """Demonstrations, and inputs that ask for the same."""
+    segments: list[Segment] = [(f"{USER}{layout.head(instruction)}", READ)]
     for index, (text, answer) in enumerate(rows):
         segments.append((layout.before + layout.shown(text), READ))
         segments.append((f"{layout.joint}{answer}\n\n", WRITE if index else 3 * READ))
-    branches = []
-    for text, answer in (draw(), draw(), draw()):
-        branches.append(_answered(layout.before + layout.given(text), answer))
-    return Tree(tuple(segments), tuple(branches))
+    return Tree(
+        tuple(segments),
+        tuple(_answered(layout.before + layout.given(text), answer) for text, answer in asked),
+    )
+
+
+def regrouped(rng: Random) -> Tree:
+    """Demonstrations of groups under names that only they tell, and four inputs of those groups.
+
+    Models learn to read the labels of demonstrations from tasks whose labels mean nothing by themselves
+    (Wei et al. 2023, "Symbol tuning improves in-context learning"). The groups are a family's labels, or
+    the inputs of different families.
+    """
+    if rng.random() < 0.75:
+        its = rng.choices(LABELLED, [WEIGHTS[each.name] ** 0.5 for each in LABELLED])[0]
+        labels = rng.sample(its.labels, min(len(its.labels), rng.choice((2, 2, 2, 3, 4))))
+        groups = [_group(its, label) for label in labels]
+    else:
+        labels = rng.sample([family.kind for family in KINDS], rng.choice((2, 2, 3)))
+        groups = [_inputs(next(each for each in KINDS if each.kind == kind)) for kind in labels]
+    names = _names(labels, rng)
+    # Each group once, so that every name is told, then at random.
+    order = [*range(len(groups)), *rng.choices(range(len(groups)), k=8)][: rng.choice((4, 6, 8, 8))]
+    rng.shuffle(order)
+    rows = [(groups[group](rng), names[group]) for group in order]
+    asked = [(groups[group](rng), names[group]) for group in rng.choices(range(len(groups)), k=4)]
+    return _shown(Layout.draw(rng), "", rows, asked)
+
+
+def _names(labels: Sequence[str], rng: Random) -> list[str]:
+    """Rename labels: moved round among each other, or invented."""
+    if rng.random() < 0.4:
+        by = rng.randrange(1, len(labels))
+        return [*labels[by:], *labels[:by]]
+    if rng.random() < 0.4 and len(labels) == 2:
+        names = rng.choice(INVENTED).split()
+        return names if rng.random() < 0.5 else names[::-1]
+    return rng.sample(items(), len(labels)) if rng.random() < 0.7 else rng.sample("ABCDEFGHXYZ", len(labels))
+
+
+def _group(its: Family, label: str) -> Callable[[Random], str]:
+    def draw(rng: Random) -> str:
+        while True:
+            text, answer = its.draw(rng, "train")
+            if answer == label and len(text) <= 60:
+                return text
+
+    return draw
+
+
+def _inputs(its: Family) -> Callable[[Random], str]:
+    def draw(rng: Random) -> str:
+        while True:
+            text = its.draw(rng, "train")[0]
+            if len(text) <= 60:
+                return text
+
+    return draw
 
 
 def _relabelled(its: Family, rng: Random) -> Callable[[], Row]:

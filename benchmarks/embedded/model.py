@@ -37,11 +37,13 @@ class Shape:
     intermediate: int
 
 
-# With 4,700 tokens: 1.1, 3.4 and 7.7 million parameters, 24.4 MB of bfloat16 together (in one wheel).
+# With 4,700 tokens: 1.1, 3.4 and 7.7 million parameters, 24.4 MB of bfloat16 together (in one wheel), and
+# 31 million, which is for studies of size.
 SIZES = {
     "tiny": Shape(hidden=128, layers=3, heads=4, intermediate=256),
     "small": Shape(hidden=192, layers=6, heads=6, intermediate=480),
     "medium": Shape(hidden=256, layers=8, heads=8, intermediate=704),
+    "large": Shape(hidden=512, layers=9, heads=8, intermediate=1408),
 }
 
 

@@ -4,7 +4,8 @@
     python -m benchmarks.embedded.train ... --resume      # goes on from DIR/checkpoint.pt
     python -m benchmarks.embedded.train ... --probe 180   # says how fast it is, and stops
 
-The result depends on the seed, the budget and the number of processes, not on the speed of the machine. DIR
+The result depends on the seed, the budget, the sizes of batch and part and the number of processes, not on
+the speed of the machine. Shards of data are drawn here, or read from the folder that `shards` writes. DIR
 gets `train.jsonl` (after `--resume` it may say a step twice), `checkpoint.pt` and at the end `model`, an
 ordinary Hugging Face folder.
 """
@@ -17,19 +18,19 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from random import Random
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, LlamaForCausalLM
 
-from .batches import LIGHT, Part, Stream
-from .contracts import Tree
+from . import shards
+from .batches import LIGHT, Part
 from .model import BOS, EOS, PAD, SIZES, Block, block, build, forward, relate_word_forms
 from .muon import Muon
 
@@ -52,6 +53,7 @@ class Settings:
         tokens: budget, padding included.
         processes: that share the work, one thread each.
         device: `cpu` or `cuda`.
+        shards: folder of the shards that `shards` writes, with `part` tokens a part; None: drawn here.
         seed: of the weights and the documents.
         batch: tokens of a step, of all processes together.
         part: tokens that go through the model together; divides each process's share of `batch`.
@@ -69,6 +71,7 @@ class Settings:
     tokens: int
     processes: int = 2
     device: str = "cpu"
+    shards: str | None = None
     seed: int = 0
     batch: int = 8192
     part: int = 2048
@@ -84,6 +87,11 @@ class Settings:
         """Number of steps of the whole training."""
         return math.ceil(self.tokens / self.batch)
 
+    @property
+    def parts(self) -> int:
+        """Parts of a step, in each process."""
+        return self.batch // self.processes // self.part
+
 
 def rate_at(share: float) -> float:
     """Return the learning rate, as a share of its peak, when that share of the budget is spent."""
@@ -95,22 +103,15 @@ class Training:
 
     Args:
         settings: of the training.
-        tree: draws a training tree.
-        tokenizer: encodes it.
+        recipe: draws the data.
         rank: of this process.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        tree: Callable[[Random], Tree],
-        tokenizer: PreTrainedTokenizerFast,
-        rank: int = 0,
-    ) -> None:
-        self.settings, self.tokenizer, self.rank = settings, tokenizer, rank
+    def __init__(self, settings: Settings, recipe: shards.Recipe, rank: int = 0) -> None:
+        self.settings, self.tokenizer, self.rank = settings, recipe.tokenizer, rank
         torch.manual_seed(settings.seed)
-        self.model = build(SIZES[settings.size], len(tokenizer))
-        relate_word_forms(self.model, tokenizer.get_vocab())
+        self.model = build(SIZES[settings.size], len(self.tokenizer))
+        relate_word_forms(self.model, self.tokenizer.get_vocab())
         self.model.to(settings.device)
         self.parameters = list(self.model.parameters())
         matrices = [p for layer in self.model.model.layers for p in layer.parameters() if p.ndim == 2]
@@ -118,22 +119,30 @@ class Training:
         others = [p for p in self.parameters if id(p) not in chosen]
         self.muon = Muon(matrices, rank=rank, world=settings.processes)
         self.adam = torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
-        self.stream = Stream(tree, tokenizer, settings.seed, rank, settings.device)
+        self._recipe = recipe
+        self._data = self._from(0)
         self.block: Block = torch.compile(block, dynamic=False) if settings.compiled else block
         self.step = 0
 
-    def advance(self) -> tuple[float, float]:
+    def _from(self, step: int) -> Iterator[Part]:
+        """Return the parts from a step on; the processes take turns in reading shards."""
+        settings = self.settings
+        folder = Path(settings.shards) if settings.shards else None
+        return shards.parts(
+            self._recipe, self.rank, settings.processes, step * settings.parts, folder, settings.device
+        )
+
+    def advance(self) -> tuple[Tensor, Tensor]:
         """Take one step.
 
         Returns:
-            This process's mean loss over the full-weight targets, in nats, and the share of padding.
+            This process's mean loss over the full-weight targets, in nats, and the share of padding: as
+            tensors, for reading them would make a GPU wait.
         """
         settings = self.settings
-        parts = self.stream.batch(settings.batch // settings.processes // settings.part, settings.part)
-        total = float(sum(part.weights.sum() for part in parts))
-        losses = []
-        for part in parts:
-            losses.append(self._backward(part, total))
+        parts = list(islice(self._data, settings.parts))
+        total = torch.stack([part.weights.sum() for part in parts]).sum()
+        losses = torch.stack([self._backward(part, total) for part in parts])
         self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         # The middle of the step: the last one still moves the weights, if little.
@@ -144,18 +153,19 @@ class Training:
         for parameter in self.parameters:
             parameter.grad = None
         self.step += 1
-        padding = 1 - sum(part.filled for part in parts) / sum(part.ids.numel() for part in parts)
-        return float(torch.cat(losses).mean()), padding
+        padding = torch.stack([(part.owners < 0).float().mean() for part in parts]).mean()
+        return losses.mean(), padding
 
-    def _backward(self, part: Part, total: float) -> Tensor:
-        """Add the gradient of a part, and return the losses of its full-weight targets `[targets]`."""
+    def _backward(self, part: Part, total: Tensor) -> Tensor:
+        """Add the gradient of a part, and return the mean loss of its full-weight targets."""
         with torch.autocast("cuda", torch.bfloat16, enabled=self.settings.device == "cuda"):
             hidden = forward(self.model, part.ids, part.positions, part.mask, self.block)
             logits = F.linear(hidden.flatten(0, 1)[part.sources], self.model.model.embed_tokens.weight)
         each = F.cross_entropy(logits.float(), part.targets, reduction="none")
         ((each * part.weights).sum() / total).backward()
         # Thinned light targets have doubled weights, which may reach this limit: a matter of the report only.
-        return each.detach()[part.weights >= 2 * LIGHT]
+        full = part.weights >= 2 * LIGHT
+        return (each.detach() * full).sum() / full.sum()
 
     def _average_gradients(self) -> None:
         if self.settings.processes == 1:
@@ -168,22 +178,16 @@ class Training:
             parameter.grad = piece.view_as(parameter)
 
     def save(self, path: Path) -> None:
-        """Write the state of all processes to one file; all of them must call this."""
-        streams: list[list[int] | None] = [self.stream.state()]
-        if self.settings.processes > 1:
-            streams = [None] * self.settings.processes
-            dist.all_gather_object(streams, self.stream.state())
-        if self.rank == 0:
-            state = {
-                "settings": {name: asdict(self.settings)[name] for name in SHARED},
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "adam": self.adam.state_dict(),
-                "muon": self.muon.averages,
-                "streams": streams,
-            }
-            torch.save(state, path.with_suffix(".new"))
-            path.with_suffix(".new").replace(path)
+        """Write the state, which is the same in all processes, to a file."""
+        state = {
+            "settings": {name: asdict(self.settings)[name] for name in SHARED},
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "adam": self.adam.state_dict(),
+            "muon": self.muon.averages,
+        }
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
 
     def load(self, path: Path) -> None:
         """Go on from a file that `save` wrote.
@@ -199,7 +203,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.adam.load_state_dict(state["adam"])
         torch._foreach_copy_(self.muon.averages, state["muon"])
-        self.stream.restore(state["streams"][self.rank])
+        self._data = self._from(self.step)
 
     def export(self, folder: Path) -> None:
         """Write the model in bfloat16, with its tokenizer, as a Hugging Face folder."""
@@ -217,11 +221,11 @@ class Log:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.losses: list[float] = []
-        self.padding: list[float] = []
+        self.losses: list[Tensor] = []
+        self.padding: list[Tensor] = []
         self.began = time.monotonic()
 
-    def add(self, step: int, loss: float, padding: float) -> None:
+    def add(self, step: int, loss: Tensor, padding: Tensor) -> None:
         """Note a step, and write a line after every REPORT steps."""
         self.losses.append(loss)
         self.padding.append(padding)
@@ -231,9 +235,9 @@ class Log:
         line = {
             "step": step,
             "share": round(step / self.settings.steps, 4),
-            "loss": round(sum(self.losses) / steps, 4),
+            "loss": round(float(torch.stack(self.losses).mean()), 4),
             "tokens": step * self.settings.batch,
-            "padding": round(sum(self.padding) / steps, 3),
+            "padding": round(float(torch.stack(self.padding).mean()), 3),
             "tokens_per_second": round(steps * self.settings.batch / (time.monotonic() - self.began)),
         }
         print(" ".join(f"{name} {value}" for name, value in line.items()), flush=True)
@@ -258,12 +262,13 @@ def train(training: Training) -> None:
         stop = bool(settings.probe) and now - began > settings.probe
         stop, save = _agree(stop, now - saved > settings.save_every, settings.processes)
         if save:
-            training.save(checkpoint)
+            if training.rank == 0:
+                training.save(checkpoint)
             saved = time.monotonic()
         if stop:
             return
-    training.save(checkpoint)
     if training.rank == 0:
+        training.save(checkpoint)
         training.export(out / "model")
 
 
@@ -284,7 +289,8 @@ def work(rank: int, settings: Settings, port: int) -> None:
     if settings.processes > 1:
         address = f"tcp://127.0.0.1:{port}"
         dist.init_process_group("gloo", init_method=address, rank=rank, world_size=settings.processes)
-    train(Training(settings, tree, load(settings.tokenizer), rank))
+    recipe = shards.Recipe(tree, load(settings.tokenizer), settings.seed, settings.part)
+    train(Training(settings, recipe, rank))
     if settings.processes > 1:
         dist.destroy_process_group()
 
@@ -322,7 +328,10 @@ def parse(arguments: list[str] | None = None) -> Settings:
     parser.add_argument("--processes", type=int, help="default: 2 on a CPU, 1 on a GPU")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=8192, help="tokens a step, of all processes together")
+    parser.add_argument("--shards", metavar="DIR", help="what `shards` writes, with the same --part")
+    parser.add_argument(
+        "--batch", type=int, help="tokens a step, of all processes together; 8192 on a CPU, 16384 on a GPU"
+    )
     parser.add_argument("--part", type=int, help="tokens at once; default: 2048 on a CPU, --batch on a GPU")
     parser.add_argument("--rate", type=float, default=0.02, help="learning rate of Muon")
     parser.add_argument("--adam-rate", type=float, default=3e-3, help="learning rate of AdamW")
@@ -335,6 +344,7 @@ def parse(arguments: list[str] | None = None) -> Settings:
         options["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     on_gpu = options["device"] == "cuda"
     options["processes"] = options["processes"] or (1 if on_gpu else 2)
+    options["batch"] = options["batch"] or (16384 if on_gpu else 8192)
     options["part"] = options["part"] or (options["batch"] if on_gpu else 2048)
     options["tokens"] = int(options["tokens"])
     if on_gpu and options["processes"] > 1:

@@ -210,6 +210,8 @@ def _frame(name: str, rng: Random) -> str:
 
 def _noun_frame(noun: str, rng: Random) -> str:
     choice = rng.random()
+    if noun.startswith("the ") and rng.random() < 0.1:
+        noun = noun.removeprefix("the ")
     if choice < 0.08:
         return f"{rng.choice(('what is', 'can you tell me', 'what would be', 'could you give me'))} {noun}?"
     if choice < 0.16:
@@ -244,7 +246,11 @@ def _finish(text: str, rng: Random, *, plain: bool = False) -> str:
     if rng.random() < 0.82:
         text = text[:1].upper() + text[1:]
     if text[-1] not in ".?!:":
-        text += rng.choice((".", ".", ".", "", "", ":")) if not plain else rng.choice((".", ".", ""))
+        text += (
+            rng.choice((".", ".", ".", ".", ".", ".", "", "", "", ":", ":", "?"))
+            if not plain
+            else rng.choice((".", ".", ""))
+        )
     ending = 1.0 if plain else rng.random()
     if ending < 0.09:
         return _append(text, _one("hints", rng))

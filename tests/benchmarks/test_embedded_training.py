@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -11,10 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from benchmarks.embedded.batches import WIDTHS, Document, Stream, encode, lay_out, pack
+from benchmarks.embedded import shards
+from benchmarks.embedded.__main__ import IN_PACKAGE
+from benchmarks.embedded.batches import WIDTHS, Document, encode, lay_out, pack
 from benchmarks.embedded.contracts import Tree
 from benchmarks.embedded.model import SIZES, build, forward, relate_word_forms
 from benchmarks.embedded.muon import Muon, orthogonalize
+from benchmarks.embedded.shards import PARTS, Recipe
 from benchmarks.embedded.train import Settings, Training, rate_at, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +45,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture
+def recipe(tokenizer: PreTrainedTokenizerFast) -> Recipe:
+    return Recipe(toy_tree, tokenizer, seed=0, part=1024)
+
+
+@pytest.fixture
+def trained(tokenizer: PreTrainedTokenizerFast) -> Recipe:
+    return Recipe(toy_tree, tokenizer, seed=0, part=512)
+
+
+@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         size="tiny", tokenizer=str(TOKENIZER), out=str(tmp_path), tokens=6 * 1024, processes=1, batch=1024,
@@ -64,10 +78,12 @@ def test_the_forward_pass_is_that_of_transformers() -> None:
         assert ours.abs().max() > 0.1
 
 
-def test_the_three_sizes_fit_into_a_wheel() -> None:
-    parameters = [sum(p.numel() for p in build(shape, 4700).parameters()) for shape in SIZES.values()]
-    assert sum(parameters) * 2 <= 24.5e6
-    assert [round(count / 1e6, 1) for count in parameters] == [1.1, 3.4, 7.6]
+def test_three_of_the_sizes_fit_into_a_wheel() -> None:
+    parameters = {
+        size: sum(p.numel() for p in build(shape, 4700).parameters()) for size, shape in SIZES.items()
+    }
+    assert sum(parameters[size] for size in IN_PACKAGE) * 2 <= 24.5e6
+    assert [round(count / 1e6, 1) for count in parameters.values()] == [1.1, 3.4, 7.6, 31.3]
 
 
 def test_the_forms_of_a_word_start_close_to_each_other(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -104,7 +120,7 @@ def test_every_branch_is_predicted_from_the_end_of_the_trunk(tokenizer: PreTrain
     assert document.positions == [0, 1, 2, 3, 4, 3]
     part = lay_out([[document], [document, document]], 16)
     assert part.sources.tolist() == [2, 3, 2, 18, 19, 18, 24, 25, 24]
-    assert part.filled == 18
+    assert (part.owners >= 0).sum() == 18
 
 
 def test_light_targets_are_thinned_and_their_weight_is_kept_on_average(
@@ -120,20 +136,55 @@ def test_packing_uses_each_document_at_most_once_and_starts_with_the_oldest() ->
     assert pack(documents, 2, 100) == [[0, 2], [1, 5]]
 
 
-def test_no_document_is_lost_however_long(tokenizer: PreTrainedTokenizerFast) -> None:
-    stream = Stream(toy_tree, tokenizer, seed=3, rank=0)
-    parts = [part for _ in range(40) for part in stream.batch(2, 512)]
-    drawn, *waiting = stream.state()
-    sizes = [len(encode(toy_tree(Random(f"3 0 {n}")), tokenizer, Random(0)).ids) for n in range(drawn)]
-    assert sum(part.filled for part in parts) == sum(sizes) - sum(sizes[n] for n in waiting)
-    assert {part.ids.shape for part in parts} == {(2, WIDTHS[0]), (1, WIDTHS[1])}
-    assert min(waiting) > drawn / 2 > 150
+def test_a_shard_holds_long_documents_too_and_little_padding(recipe: Recipe) -> None:
+    parts = recipe.shard(3)
+    assert len(parts) == PARTS
+    assert {part.ids.shape for part in parts} == {(4, WIDTHS[0]), (2, WIDTHS[1])}
+    assert parts[-1].ids.shape == (2, WIDTHS[1])
+    filled = torch.stack([(part.owners >= 0).float().mean() for part in parts])
+    assert filled.mean() > 0.9
+    drawn = sum(int(part.owners.max(dim=1).values.add(1).sum()) for part in parts)
+    assert 100 < drawn < 1000
+
+
+def test_a_shard_depends_on_its_number_and_the_seed_alone(recipe: Recipe) -> None:
+    first, again, other = recipe.shard(1), recipe.shard(1), recipe.shard(2)
+    seeded = replace(recipe, seed=8).shard(1)
+    assert all(torch.equal(a.ids, b.ids) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0].ids, other[0].ids)
+    assert not torch.equal(first[0].ids, seeded[0].ids)
+
+
+def test_a_shard_is_read_as_it_was_written(recipe: Recipe, tmp_path: Path) -> None:
+    drawn = recipe.shard(0)
+    shards.write(drawn, shards.path_of(tmp_path, 0))
+    read = shards.read(shards.path_of(tmp_path, 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["000000.npz"]
+    for ours, theirs in zip(drawn, read, strict=True):
+        for field in fields(ours):
+            assert torch.equal(getattr(ours, field.name), getattr(theirs, field.name))
+
+
+def test_parts_go_on_from_any_place_and_shards_may_be_shared_out(recipe: Recipe, tmp_path: Path) -> None:
+    shards.produce(recipe, tmp_path, range(4))
+    own = list(islice(shards.parts(recipe, 1, 2, 0, None, "cpu"), 2 * PARTS))
+    late = list(islice(shards.parts(recipe, 1, 2, PARTS + 5, tmp_path, "cpu"), PARTS - 5))
+    assert all(torch.equal(a.ids, b.ids) for a, b in zip(own[PARTS + 5 :], late, strict=True))
+    assert torch.equal(own[PARTS].ids, recipe.shard(3)[0].ids)
+
+
+def test_a_shard_that_does_not_come_is_an_error(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "PATIENCE", 0.1)
+    with pytest.raises(TimeoutError, match=r"000007.npz did not come"):
+        next(shards.parts(recipe, 7, 1, 0, tmp_path, "cpu"))
 
 
 def test_a_document_too_long_for_any_row_is_an_error(tokenizer: PreTrainedTokenizerFast) -> None:
-    stream = Stream(lambda rng: Tree((("a " * 600, 1.0),)), tokenizer, seed=0, rank=0)
+    recipe = Recipe(lambda rng: Tree((("a " * 600, 1.0),)), tokenizer, seed=0, part=512)
     with pytest.raises(ValueError, match="has 601 tokens, at most 512 fit: a a"):
-        stream.batch(1, 512)
+        recipe.shard(0)
 
 
 def test_muon_moves_a_matrix_by_an_orthogonal_one() -> None:
@@ -161,16 +212,14 @@ def test_the_rate_rises_stays_and_falls_to_zero() -> None:
     )
 
 
-def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(
-    settings: Settings, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(settings: Settings, trained: Recipe) -> None:
     checkpoint = Path(settings.out) / "checkpoint.pt"
-    uncut = Training(settings, toy_tree, tokenizer)
+    uncut = Training(settings, trained)
     losses = [uncut.advance()[0] for _ in range(6)]
-    cut = Training(settings, toy_tree, tokenizer)
+    cut = Training(settings, trained)
     first = [cut.advance()[0] for _ in range(3)]
     cut.save(checkpoint)
-    resumed = Training(settings, toy_tree, tokenizer)
+    resumed = Training(settings, trained)
     resumed.load(checkpoint)
     assert first + [resumed.advance()[0] for _ in range(3)] == losses
     assert losses[-1] < losses[0]
@@ -178,19 +227,17 @@ def test_a_training_that_was_cut_goes_on_as_if_it_had_not_been(
         assert torch.equal(ours, theirs)
 
 
-def test_a_checkpoint_of_another_training_is_refused(
-    settings: Settings, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_a_checkpoint_of_another_training_is_refused(settings: Settings, trained: Recipe) -> None:
     checkpoint = Path(settings.out) / "checkpoint.pt"
-    Training(settings, toy_tree, tokenizer).save(checkpoint)
+    Training(settings, trained).save(checkpoint)
     with pytest.raises(ValueError, match="with seed 0, not 7"):
-        Training(replace(settings, seed=7), toy_tree, tokenizer).load(checkpoint)
+        Training(replace(settings, seed=7), trained).load(checkpoint)
 
 
 def test_the_exported_folder_is_an_ordinary_one(
-    settings: Settings, tokenizer: PreTrainedTokenizerFast
+    settings: Settings, trained: Recipe, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    training = Training(settings, toy_tree, tokenizer)
+    training = Training(settings, trained)
     train(training)
     model = AutoModelForCausalLM.from_pretrained(Path(settings.out) / "model")
     again = AutoTokenizer.from_pretrained(Path(settings.out) / "model")
