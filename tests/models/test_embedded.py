@@ -87,7 +87,7 @@ def test_unknown_sizes_and_revisions_are_named():
 
 def test_every_size_has_its_card_and_the_notices():
     root = Path(EmbeddedModel()._folder).parent
-    assert sizes() == ["small"]
+    assert sizes() == ["medium", "small", "tiny"]
     notice = (root / "NOTICE.md").read_text()
     for name in ("Princeton University", "Open English WordNet", "Instruction Induction", "CLINC150"):
         assert name in notice
