@@ -17,7 +17,10 @@ from typing import Any, Protocol
 import torch
 from transformers import AttentionInterface
 
-from ._tree import Key, Pack
+from . import _ragged
+from ._network import sent
+from ._ragged import RaggedPack, RaggedRows
+from ._tree import Ints, Key, Pack
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text", "gpt2", "gpt_neox")
 """Model types that are tested against the plain loop."""
@@ -122,9 +125,10 @@ class PackLayout:
 
     def __init__(self, pack: Pack, branches: Mapping[Key, Branch], device: torch.device) -> None:
         """Prepare the forward of `pack`; `branches` are those it looks at and those it is to fill."""
-        self.depths = torch.from_numpy(pack.depths).to(device)
-        self._ends = torch.from_numpy(pack.ends).to(device)
+        self.depths, self._ends = sent(pack.depths, device), sent(pack.ends, device)
         self._pack, self._branches = pack, branches
+        self._deepest = int(pack.depths.max())
+        self._ragged: RaggedPack | None = None
         self._masks: dict[tuple[int, int, int | None], torch.Tensor | None] = {}
         self.states: list[tuple[torch.Tensor, torch.Tensor]] | None = None
 
@@ -137,6 +141,13 @@ class PackLayout:
             self._branches[name].values.append(value[:, :, low:high].contiguous())
         if self.states is not None:
             self.states.append((key, value))
+        if _plain(rule, self._deepest) and _ragged.fits(query):
+            if self._ragged is None:
+                lengths = [len(text) // 4 - start for _, _, (text, start) in self._pack.shared]
+                self._ragged = RaggedPack(self._pack, lengths, query.device)
+            above = [self._branches[name] for _, _, name in self._pack.shared]
+            kept = [(branch.keys[layer], branch.values[layer]) for branch in above]
+            return self._ragged.attend((query, key, value), kept, rule.scale)
         heads = key.shape[1]
         query, shape = _grouped(query, heads), query.shape
         share = query.shape[1] if query.shape[0] == heads else 1
@@ -183,6 +194,11 @@ class PackLayout:
             return None
         count = branch.keys[layer].shape[2]
         return _beyond(self.depths[low:high], branch.start, count, window, dtype)
+
+
+def _plain(rule: Rule, deepest: int) -> bool:
+    """Return whether a rule is none for tokens down to a depth, but for its scale."""
+    return rule.cap is None and (rule.window is None or deepest < rule.window)
 
 
 def _beyond(depths: torch.Tensor, start: int, count: int, window: int, dtype: torch.dtype) -> torch.Tensor:
@@ -256,25 +272,29 @@ class RowLayout:
     Attributes:
         keys: a tensor `[slots, heads, room, width]` a layer; the new token's are written to it.
         values: the same.
-        slots: where each row is kept, ascending, `[rows]`.
+        places: where each row is kept, ascending; how many tokens it holds already; the position of the
+            new one: `[3, rows]`, here and in the device's memory.
         runs: ranges of rows whose slots follow each other, and the first slot.
-        lengths: tokens that each row holds already, `[rows]`.
-        most: the largest of them.
-        depths: positions of the new tokens, `[rows]`.
-        deepest: the largest of them.
         shared: ranges of rows, and the branch that all of them continue.
     """
 
     keys: Sequence[torch.Tensor]
     values: Sequence[torch.Tensor]
-    slots: torch.Tensor
+    places: tuple[Ints, torch.Tensor]
     runs: Sequence[tuple[int, int, int]]
-    lengths: torch.Tensor
-    most: int
-    depths: torch.Tensor
-    deepest: int
     shared: Sequence[tuple[int, int, Branch]]
+    slots: torch.Tensor = field(init=False)
+    lengths: torch.Tensor = field(init=False)
+    depths: torch.Tensor = field(init=False)
+    most: int = field(init=False)
+    deepest: int = field(init=False)
     _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict, init=False)
+    _ragged: RaggedRows | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Take the places apart."""
+        self.slots, self.lengths, self.depths = self.places[1]
+        self.most, self.deepest = int(self.places[0][1].max()), int(self.places[0][2].max())
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
@@ -284,6 +304,11 @@ class RowLayout:
         rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
+        if _plain(rule, self.deepest) and _ragged.fits(query):
+            if self._ragged is None:
+                self._ragged = self._prepared(keys, query.shape[1] // heads)
+            above = [(branch.keys[layer], branch.values[layer]) for _, _, branch in self.shared]
+            return self._ragged.attend(query, (keys, values), above, rule.scale)
         grouped = torch.unflatten(query[0], 0, (heads, -1))  # [heads, share, rows, width]
         own = grouped.permute(2, 0, 1, 3)
         mask = self._own(rule.window, size, query.dtype).expand(-1, heads, own.shape[2], -1)
@@ -304,6 +329,12 @@ class RowLayout:
             more = torch.unflatten(more[0], 1, apart).permute(2, 0, 1, 3)
             merge(out[low:high], total[low:high], (more, torch.unflatten(sums[0], 1, apart).permute(2, 0, 1)))
         return out.reshape(1, rows, -1, out.shape[-1])
+
+    def _prepared(self, keys: torch.Tensor, share: int) -> RaggedRows:
+        slots, lengths, _ = self.places[0]
+        shared = [(low, high, branch.keys[0].shape[2]) for low, high, branch in self.shared]
+        room = (keys.shape[0], keys.shape[2])
+        return RaggedRows.of((slots, lengths + 1), room, shared, share, keys.device)
 
     def _own(self, window: int | None, size: int, dtype: torch.dtype) -> torch.Tensor:
         """Return the mask `[rows, 1, 1, tokens]` of the rows' own tokens."""

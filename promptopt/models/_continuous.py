@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from ..contracts.model import Completion, Failure
-from ._batch import MAX_LOGITS, Job
+from ._batch import Job
 from ._cascade import Branch, PackLayout, RowLayout
-from ._network import release, too_large
+from ._network import release, sent, too_large
 from ._rows import Row, advance
-from ._tree import Key, Plan, as_bytes, common
+from ._tree import Ints, Key, Plan, as_bytes, common
 
 if TYPE_CHECKING:  # it imports this module, when it is asked to complete
     from ._packed import PackedEngine
@@ -50,6 +50,14 @@ class _Live:
         return len(self.row.job.prompt) + len(self.row.tokens) - 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """The keys and values of a pack, layer by layer; the rows that end in it, and where their tokens are."""
+
+    states: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    rows: Sequence[tuple[_Live, Ints]]
+
+
 class Generation:
     """One call's jobs, in the order of the tree."""
 
@@ -57,9 +65,9 @@ class Generation:
         """Prepare; nothing is computed."""
         self._engine, self._admit = engine, admit
         self._limit = engine.limit
-        self._most = max(1, MAX_LOGITS // engine.network.vocabulary)
-        texts = {prompt: as_bytes(prompt) for prompt in {job.prompt for job in jobs}}
-        self._queue = deque(sorted(jobs, key=lambda job: texts[job.prompt]))
+        self._most = engine.network.scored
+        self._texts = {prompt: as_bytes(prompt) for prompt in {job.prompt for job in jobs}}
+        self._queue = deque(sorted(jobs, key=lambda job: self._texts[job.prompt]))
         self._again: deque[Job] = deque()
         self._live: list[_Live] = []
         self._keys: States = []
@@ -106,10 +114,10 @@ class Generation:
         """Take jobs from the queue as far as there is room, each with what it costs (tokens)."""
         taken: list[tuple[Job, int]] = []
         cost = self._cost()
-        before = as_bytes(self._live[-1].row.job.prompt) if self._live else b""
+        before = self._texts[self._live[-1].row.job.prompt] if self._live else b""
         while self._again or self._queue:
             job = (self._again or self._queue)[0]
-            text = as_bytes(job.prompt)
+            text = self._texts[job.prompt]
             own = len(job.prompt) - common(before, text) + min(job.decoding.max_tokens, AHEAD)
             rows = len(self._live) + len(taken)
             if rows and (cost + own > self._limit or rows >= self._most):
@@ -129,7 +137,7 @@ class Generation:
         """Read the prompts of new rows, and choose their first tokens."""
         engine = self._engine
         outline = engine.plan(
-            [job.prompt for job, _ in jobs],
+            [self._texts[job.prompt] for job, _ in jobs],
             [1] * len(jobs),
             [min(job.decoding.max_tokens, AHEAD) for job, _ in jobs],
         )
@@ -137,62 +145,71 @@ class Generation:
         for k, (job, cost) in enumerate(jobs):
             chain = tuple((key, engine.branches[key]) for key in outline.leaves[k].chain)
             new.append(_Live(Row(job), chain, cost))
-        logits, tails = self._read(outline, new)
+        logits, read = self._read(outline, new)
         engine.branches = dict(new[-1].chain)
         advance([live.row for live in new], logits, engine.network.text)
-        going = [k for k, live in enumerate(new) if live.row.reply is None]
-        self._lay(going, [new[k] for k in going], tails)
+        self._lay([live for live in new if live.row.reply is None], read)
         return [(live.row.job, live.row.reply) for live in new if live.row.reply is not None]
 
-    def _read(self, outline: Plan, new: Sequence[_Live]) -> tuple[torch.Tensor, list[tuple[States, States]]]:
-        """Run the packs; return logits `[rows, vocab]` and the rows' own states `[heads, tokens, width]`."""
+    def _read(self, outline: Plan, new: Sequence[_Live]) -> tuple[torch.Tensor, list[_Read]]:
+        """Run the packs; return logits `[rows, vocab]`, and where the rows' own states are."""
         device = self._engine.network.device
         ends = [outline.place(k, len(live.row.job.prompt) - 1) for k, live in enumerate(new)]
         logits: list[torch.Tensor] = []
         order: list[int] = []
-        tails: list[tuple[States, States]] = [([], [])] * len(new)
+        read: list[_Read] = []
         for number, pack in enumerate(outline.packs):
             here = [k for k, (where, _) in enumerate(ends) if where == number]
             layout = PackLayout(pack, self._engine.branches, device)
             layout.states = []
             keep, slots = np.unique(np.array([ends[k][1] for k in here], np.int64), return_inverse=True)
             out = self._engine.run(pack, layout, keep)
-            logits.append(out[torch.from_numpy(slots).to(device)])
+            logits.append(out[sent(slots, device)])
             order += here
-            for k in here:
-                at = torch.tensor(outline.tail(k), dtype=torch.long, device=device)
-                new[k].length = len(at)
-                keys, values = ([states[i][0][:, at] for states in layout.states] for i in (0, 1))
-                tails[k] = keys, values
-        return torch.cat(logits)[torch.tensor(np.argsort(order), device=device)], tails
+            tails = [outline.tail(k) for k in here]
+            read.append(_Read(layout.states, [(new[k], tail) for k, tail in zip(here, tails, strict=True)]))
+            for live, tail in read[-1].rows:
+                live.length = len(tail)
+        return torch.cat(logits)[sent(np.argsort(order), device)], read
 
-    def _lay(
-        self, numbers: Sequence[int], new: Sequence[_Live], tails: Sequence[tuple[States, States]]
-    ) -> None:
+    def _lay(self, new: Sequence[_Live], read: Sequence[_Read]) -> None:
         """Put the states of new rows behind those of the others."""
         if not new:
             return
         self._pack(extra=len(new), most=max(live.length for live in new))
-        for states, which in ((self._keys, 0), (self._values, 1)):
-            for layer in range(len(tails[0][0])):
-                example = tails[0][which][layer]
-                if len(states) <= layer:
-                    states.append(example.new_zeros(len(new), len(example), self._room, example.shape[-1]))
-                for slot, k in enumerate(numbers, start=len(self._live)):
-                    states[layer][slot, :, : tails[k][which][layer].shape[1]] = tails[k][which][layer]
         for slot, live in enumerate(new, start=len(self._live)):
             live.slot = slot
+        for part in read:
+            rows = [(live, tail) for live, tail in part.rows if live.row.reply is None]
+            if not rows:
+                continue
+            columns = [(tail, np.full(len(tail), live.slot), np.arange(len(tail))) for live, tail in rows]
+            stacked = np.stack([np.concatenate(column) for column in zip(*columns, strict=True)])
+            source, slots, places = sent(stacked, part.states[0][0].device)
+            for layer, states in enumerate(part.states):
+                for mine, fresh in zip((self._keys, self._values), states, strict=True):
+                    if len(mine) <= layer:
+                        mine.append(self._empty(len(new), fresh))
+                    mine[layer][slots, :, places] = fresh[0].transpose(0, 1)[source]
         self._live += new
+
+    def _empty(self, slots: int, like: torch.Tensor) -> torch.Tensor:
+        """Return zeros `[slots, heads, room, width]`, on a GPU with the heads of a token side by side."""
+        _, heads, _, width = like.shape
+        # Zeros: what is masked has weight 0, but 0 times an uninitialised infinity is no number.
+        if like.device.type == "cuda":
+            return like.new_zeros(slots, self._room, heads, width).transpose(1, 2)
+        return like.new_zeros(slots, heads, self._room, width)
 
     def _pack(self, extra: int = 0, most: int = 0) -> None:
         """Move the rows side by side, with room for `extra` more of up to `most` tokens."""
         size = max((live.length for live in self._live), default=0)
         self._room = (max(size, most) // ROOM + 2) * ROOM
+        slots = np.array([live.slot for live in self._live], np.int64)
+        index = sent(slots, self._engine.network.device)
         for states in (self._keys, self._values):
             for layer, old in enumerate(states):
-                # Zeros: what is masked has weight 0, but 0 times an uninitialised infinity is no number.
-                fresh = old.new_zeros(len(self._live) + extra, old.shape[1], self._room, old.shape[3])
-                index = torch.tensor([live.slot for live in self._live], dtype=torch.long, device=old.device)
+                fresh = self._empty(len(self._live) + extra, old)
                 fresh[: len(self._live), :, :size] = old[index, :, :size]
                 states[layer] = fresh
         for slot, live in enumerate(self._live):
@@ -205,21 +222,11 @@ class Generation:
         most = max(row.length for row in live)
         if most >= self._room or len(_runs(live)) > RUNS:
             self._pack()
-        device = self._engine.network.device
-        depths = torch.tensor([row.depth for row in live], device=device)
-        layout = RowLayout(
-            self._keys,
-            self._values,
-            slots=torch.tensor([row.slot for row in live], device=device),
-            runs=_runs(live),
-            lengths=torch.tensor([row.length for row in live], device=device),
-            most=most,
-            depths=depths,
-            deepest=max(row.depth for row in live),
-            shared=_shared(live),
-        )
-        tokens = torch.tensor([row.row.tokens[-1] for row in live], device=device)
-        logits = self._engine.forward(tokens, depths, layout)
+        columns = [(row.row.tokens[-1], row.slot, row.length, row.depth) for row in live]
+        board = np.array(columns, np.int64).T
+        there = sent(board, self._engine.network.device)
+        layout = RowLayout(self._keys, self._values, (board[1:], there[1:]), _runs(live), _shared(live))
+        logits = self._engine.forward(there[0], there[3], layout)
         for row in live:
             row.length += 1
         advance([row.row for row in live], logits, self._engine.network.text)

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from ..contracts.model import Completion, Failure, Likelihood
 from ..records import Usage
-from ._batch import Job, Pair
+from ._batch import MAX_LOGITS, Job, Pair
 
-FORWARD_TOKENS = {True: 512, False: 8192}
+FORWARD_TOKENS = {True: 512, False: 16384}
 """Most tokens of one forward of the packed engine, on the CPU (to stay in its caches) and elsewhere."""
 BATCH_TOKENS = {True: 4096, False: 32768}
 """Most tokens of a batch, on the CPU and elsewhere."""
 
 Item = TypeVar("Item", bound=Job | Pair)
-Outcome = TypeVar("Outcome", Completion, Likelihood)
+Outcome = TypeVar("Outcome")
 
 
 class Engine(Protocol):
@@ -76,6 +77,21 @@ class Network:
     def vocabulary(self) -> int:
         """Logits of a position."""
         return int(self.model.config.get_text_config(decoder=True).vocab_size)
+
+    @cached_property
+    def scored(self) -> int:
+        """Most positions whose logits are computed at once: on a GPU, in an eighth of its free memory."""
+        most = MAX_LOGITS
+        if self.device.type == "cuda":
+            # The logits, their float32 logarithms, and what the kernels between them hold.
+            most = max(most, torch.cuda.mem_get_info(self.device)[0] // 8 // 10)
+        return max(1, most // self.vocabulary)
+
+
+def sent(values: Any, device: torch.device) -> torch.Tensor:
+    """Copy an array or a list to a device; a GPU is not waited for."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor if device.type != "cuda" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def likelihood(pair: Pair, value: float) -> Likelihood | Failure:

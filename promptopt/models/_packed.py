@@ -5,17 +5,56 @@ Imports torch, so it is imported on first use only.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..contracts.model import Completion, Failure, Likelihood
-from ._batch import MAX_LOGITS, Job, Pair
+from ._batch import Job, Pair
 from ._cascade import Branch, Layout, PackLayout, cascading
-from ._network import Network, halving, likelihood
-from ._tree import Key, Pack, Plan, as_bytes, common, plan
+from ._network import Network, halving, likelihood, sent
+from ._tree import Ints, Key, Pack, Plan, as_bytes, common, plan
+
+
+@dataclass(slots=True, eq=False)
+class _Sums:
+    """Sums of log-probabilities (nats) that the device is working on: parts `(numbers, values)` of them."""
+
+    count: int
+    parts: list[tuple[Ints, torch.Tensor]] = field(default_factory=list)
+    _done: NDArray[np.float64] | None = None
+
+    def wait(self) -> NDArray[np.float64]:
+        """Return the sums when they are there."""
+        if self._done is None:
+            self._done = np.zeros(self.count)
+            for numbers, values in self.parts:
+                np.add.at(self._done, numbers, values.double().cpu().numpy())
+            self.parts.clear()
+        return self._done
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sum:
+    """One of the sums."""
+
+    sums: _Sums
+    index: int
+
+    def of(self, pair: Pair) -> Likelihood | Failure:
+        """Wait for the sum; return what it says of the pair."""
+        return likelihood(pair, float(self.sums.wait()[self.index]))
+
+
+def _collected(
+    pairs: Sequence[Pair], launched: Sequence[_Sum | Failure]
+) -> Iterator[tuple[Pair, Likelihood | Failure]]:
+    for pair, found in zip(pairs, launched, strict=True):
+        yield pair, found if isinstance(found, Failure) else found.of(pair)
 
 
 @dataclass
@@ -45,22 +84,30 @@ class PackedEngine:
         self, pairs: Sequence[Pair], admit: Callable[[Pair], bool]
     ) -> Generator[tuple[Pair, Likelihood | Failure]]:
         """Yield the log-probabilities, batch by batch, in the order of the tree."""
+        # The GPU computes a batch while the next one is planned.
+        ahead = int(self.network.device.type == "cuda")
+        waiting: deque[tuple[list[Pair], list[_Sum | Failure]]] = deque()
         try:
             for batch in in_tree_order(pairs, self.limit):
                 admitted = [pair for pair in batch if admit(pair)]
-                yield from zip(admitted, halving(self.score_batch, admitted), strict=True)
+                waiting.append((admitted, halving(self.launch, admitted)))
+                if len(waiting) > ahead:
+                    yield from _collected(*waiting.popleft())
+            for launched in waiting:
+                yield from _collected(*launched)
         finally:
             self.branches.clear()
 
     @torch.inference_mode()
-    def score_batch(self, pairs: Sequence[Pair]) -> list[Likelihood | Failure]:
-        """Sum the log-probabilities (nats) of each continuation given its prompt; pairs in tree order."""
-        sums = np.zeros(len(pairs))
+    def launch(self, pairs: Sequence[Pair]) -> list[_Sum | Failure]:
+        """Begin to sum the log-probabilities of each continuation given its prompt; pairs in tree order."""
+        sums = _Sums(len(pairs))
         scored = [index for index, pair in enumerate(pairs) if pair.continuation]
         if scored:
+            heads = {prompt: as_bytes(prompt) for prompt in {pair.prompt for pair in pairs}}
             # The last token of a continuation is looked up, not read.
             outline = self.plan(
-                [pairs[k].prompt + pairs[k].continuation[:-1] for k in scored],
+                [heads[pairs[k].prompt] + as_bytes(pairs[k].continuation[:-1]) for k in scored],
                 [len(pairs[k].continuation) for k in scored],
             )
             wanted: list[list[tuple[int, int, int]]] = [[] for _ in outline.packs]
@@ -72,28 +119,25 @@ class PackedEngine:
                 self._look_up(pack, asked, sums)
             # The next batch may go on from where this one ends.
             self.branches = {key: self.branches[key] for key in outline.leaves[-1].chain}
-        return [likelihood(pair, float(value)) for pair, value in zip(pairs, sums, strict=True)]
+        return [_Sum(sums, index) for index in range(len(pairs))]
 
-    def _look_up(self, pack: Pack, asked: Sequence[tuple[int, int, int]], sums: np.ndarray) -> None:
+    def _look_up(self, pack: Pack, asked: Sequence[tuple[int, int, int]], sums: _Sums) -> None:
         """Run a pack and add the log-probabilities of (index in the pack, token, number of the sum)."""
         columns = np.array(asked, dtype=np.int64).reshape(-1, 3)
         keep, slots = np.unique(columns[:, 0], return_inverse=True)
-        logits = self.run(pack, PackLayout(pack, self.branches, self.network.device), keep)
+        device = self.network.device
+        logits = self.run(pack, PackLayout(pack, self.branches, device), keep)
         if asked:
-            total = logits.float().logsumexp(-1)
-            rows, tokens = (torch.from_numpy(x).to(logits.device) for x in (slots, columns[:, 1]))
-            values = logits[rows, tokens].float() - total[rows]
-            np.add.at(sums, columns[:, 2], values.double().cpu().numpy())
+            rows, tokens = sent(np.stack([slots, columns[:, 1]]), device)
+            sums.parts.append((columns[:, 2], logits.log_softmax(-1, dtype=torch.float32)[rows, tokens]))
 
-    def plan(
-        self, sequences: Sequence[tuple[int, ...]], scored: Sequence[int], ahead: Sequence[int] | None = None
-    ) -> Plan:
+    def plan(self, texts: Sequence[bytes], scored: Sequence[int], ahead: Sequence[int] | None = None) -> Plan:
         """Plan the packs, going on from the branches that are there, and make place for new ones."""
         outline = plan(
-            sequences,
+            texts,
             budget=self.budget,
             scored=scored,
-            logits=max(1, MAX_LOGITS // self.network.vocabulary),
+            logits=self.network.scored,
             ahead=ahead,
             have=list(self.branches),
         )
@@ -106,8 +150,8 @@ class PackedEngine:
 
     def run(self, pack: Pack, layout: PackLayout, keep: np.ndarray) -> torch.Tensor:
         """Run a pack; return the logits `[kept positions, vocab]`."""
-        tokens = torch.from_numpy(pack.tokens).to(self.network.device)
-        return self.forward(tokens, layout.depths, layout, torch.from_numpy(keep).to(tokens.device))
+        tokens, kept = (sent(array, self.network.device) for array in (pack.tokens, keep))
+        return self.forward(tokens, layout.depths, layout, kept)
 
     def forward(
         self, tokens: torch.Tensor, depths: torch.Tensor, layout: Layout, keep: torch.Tensor | int = 0

@@ -101,11 +101,20 @@ class Plan:
             node = node.parent
         return node.pack, node.base + depth - node.start
 
-    def tail(self, sequence: int) -> list[int]:
+    def tail(self, sequence: int) -> Ints:
         """Return the indices, in its pack, of a sequence's tokens behind its kept branches."""
-        leaf = self.leaves[sequence]
-        begin = len(leaf.chain[-1][0]) // 4 if leaf.chain else 0
-        return [self.place(sequence, depth)[1] for depth in range(begin, leaf.end)]
+        node = leaf = self.leaves[sequence]
+        while node.pack < 0:
+            node = node.children[0]
+        begin, end = len(leaf.chain[-1][0]) // 4 if leaf.chain else 0, leaf.end
+        pieces = []
+        while begin < end:
+            low = max(begin, node.start)
+            pieces.append(np.arange(low, max(low, end)) + (node.base - node.start))
+            end = min(low, end)
+            assert node.parent is not None
+            node = node.parent
+        return np.concatenate([np.empty(0, np.int64), *reversed(pieces)])
 
 
 @dataclass(slots=True, eq=False)
@@ -128,7 +137,7 @@ class _Block:
 
 
 def plan(
-    sequences: Sequence[Tokens],
+    texts: Sequence[bytes],
     *,
     budget: int,
     scored: Sequence[int],
@@ -136,23 +145,22 @@ def plan(
     ahead: Sequence[int] | None = None,
     have: Sequence[Key] = (),
 ) -> Plan:
-    """Plan the forwards over `sequences`.
+    """Plan the forwards over sequences.
 
     Args:
-        sequences: token ids, each at least one.
+        texts: the sequences `as_bytes`, at least a token each.
         budget: most tokens of a pack; a subtree that is larger is a pack of its own.
         scored: of how many of its last positions each sequence needs logits.
         logits: most positions of a pack whose logits are needed.
         ahead: tokens that are going to be generated behind each sequence; None when nothing is.
         have: branches along one path whose keys and values are there already.
     """
-    texts = [as_bytes(tokens) for tokens in sequences]
     # Nothing ends at a branch that is there, but the tree is to part where it does.
     root, ends = _grow({*texts, *(text for text, _ in have)})
     leaves = tuple(ends[text] for text in texts)
     for index, leaf in enumerate(leaves):
         leaf.ending += 1
-        leaf.scored += scored[index]
+        leaf.scored = max(leaf.scored, scored[index])
         leaf.first = min(leaf.first, leaf.end - scored[index])
         leaf.own += ahead[index] if ahead else 0
     _weigh(list(_preorder(root)))

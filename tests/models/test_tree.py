@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from promptopt.models import _tree
 from promptopt.models._batch import Pair
 from promptopt.models._packed import in_tree_order
-from promptopt.models._tree import as_bytes, common, plan
+from promptopt.models._tree import as_bytes, common
 
 # Few kinds of tokens and repeated pieces, so that beginnings are shared at all lengths.
 pieces = st.sampled_from([(0,), (1,), (1, 2), (3,) * 5, tuple(range(9)), (7,) * 20, tuple(range(70))])
 texts = st.lists(pieces, min_size=1, max_size=3).map(lambda parts: sum(parts, ()))
 many = st.lists(texts, min_size=1, max_size=9)
+
+
+def planned(sequences, **options):
+    return _tree.plan([as_bytes(tokens) for tokens in sequences], **options)
 
 
 def contexts(outline, there=()):
@@ -47,7 +51,7 @@ def contexts(outline, there=()):
 def test_every_token_sees_its_own_context_and_nothing_else(sequences, budget, generating, data):
     scored = [data.draw(st.integers(1, min(3, len(text)))) for text in sequences]
     ahead = [50] * len(sequences) if generating else None
-    outline = plan(sequences, budget=budget, scored=scored, ahead=ahead)
+    outline = planned(sequences, budget=budget, scored=scored, ahead=ahead)
     found, keys = contexts(outline)
     for number, text in enumerate(sequences):
         for depth in range(len(text) - scored[number], len(text)):
@@ -65,10 +69,10 @@ def test_every_token_sees_its_own_context_and_nothing_else(sequences, budget, ge
 @settings(max_examples=40, deadline=None)
 @given(many, many)
 def test_a_plan_goes_on_from_the_branches_of_another(before, after):
-    first = plan(sorted(before), budget=100, scored=[1] * len(before))
+    first = planned(sorted(before), budget=100, scored=[1] * len(before))
     _, keys = contexts(first)
     have = first.leaves[-1].chain
-    second = plan(after, budget=100, scored=[1] * len(after), have=have)
+    second = planned(after, budget=100, scored=[1] * len(after), have=have)
     found, _ = contexts(second, {key: keys[key] for key in have})
     for number, text in enumerate(after):
         pack, index = second.place(number, len(text) - 1)
@@ -78,7 +82,7 @@ def test_a_plan_goes_on_from_the_branches_of_another(before, after):
 @settings(max_examples=40, deadline=None)
 @given(many)
 def test_distinct_tokens_are_computed_once_but_for_short_beginnings(sequences):
-    outline = plan(sequences, budget=10**6, scored=[1] * len(sequences))
+    outline = planned(sequences, budget=10**6, scored=[1] * len(sequences))
     distinct = len({text[:end] for text in sequences for end in range(1, len(text) + 1)})
     computed = sum(len(pack.tokens) for pack in outline.packs)
     branches = sum(len(node.children) for leaf in outline.leaves for node in path(leaf))
@@ -93,16 +97,18 @@ def path(node):
 
 def test_what_was_read_before_is_not_read_again():
     prompt = tuple(range(200))
-    first = plan([(*prompt, *range(k, 60 + k)) for k in range(9)], budget=512, scored=[1] * 9)
+    first = planned([(*prompt, *range(k, 60 + k)) for k in range(9)], budget=512, scored=[1] * 9)
     have = first.leaves[-1].chain
     assert [len(key[0]) // 4 for key in have] == [200]
-    again = plan([(*prompt, 5, *range(k, 60 + k)) for k in range(9)], budget=512, scored=[1] * 9, have=have)
+    again = planned(
+        [(*prompt, 5, *range(k, 60 + k)) for k in range(9)], budget=512, scored=[1] * 9, have=have
+    )
     assert sum(len(pack.tokens) for pack in again.packs) <= 9 * 61
 
 
 def test_packs_keep_to_their_limits():
     sequences = [(k, *range(20)) for k in range(40)]
-    outline = plan(sequences, budget=100, scored=[3] * 40, logits=7)
+    outline = planned(sequences, budget=100, scored=[3] * 40, logits=7)
     assert max(len(pack.tokens) for pack in outline.packs) == 42
     assert len(outline.packs) == 20
 
