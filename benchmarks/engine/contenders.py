@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from promptopt.contracts.model import Failure, Likelihood
 from promptopt.models._batch import Job, Pair
-from promptopt.models._network import BATCH_TOKENS, FORWARD_TOKENS, Network
+from promptopt.models._network import FORWARD_TOKENS, Network, room
 from promptopt.models._packed import PackedEngine
 
 BATCH = 16
@@ -23,12 +25,19 @@ class Ids:
 
 
 def packed(model: Any) -> PackedEngine:
-    cpu = model.device.type == "cpu"
-    return PackedEngine(Network(model, Ids()), BATCH_TOKENS[cpu], FORWARD_TOKENS[cpu])
+    network = Network(model, Ids())
+    limit = room(network)
+    return PackedEngine(network, limit, min(limit, FORWARD_TOKENS[model.device.type == "cpu"]))
 
 
 def ours(model: Any, pairs: Sequence[Pair]) -> list[float]:
-    found = dict(packed(model).score(pairs, lambda _: True))
+    return values(dict(packed(model).score(pairs, lambda _: True)), pairs)
+
+
+def values(found: Mapping[Pair, Likelihood | Failure], pairs: Sequence[Pair]) -> list[float]:
+    failures = [found[pair] for pair in pairs if isinstance(found[pair], Failure)]
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {len(pairs)} cells failed: {failures[0]}")
     return [found[pair].logprob for pair in pairs]
 
 
@@ -49,13 +58,47 @@ def _padded(model: Any, pairs: Sequence[Pair]) -> list[float]:
     rows = [[*pair.prompt, *pair.continuation] for pair in pairs]
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
     logits = model(input_ids=ids, use_cache=False).logits
-    values = []
+    sums = []
     for row, pair in zip(logits, pairs, strict=True):
         begin = len(pair.prompt) - 1
-        logprobs = row[begin : begin + len(pair.continuation)].float().log_softmax(-1)
-        targets = torch.tensor(pair.continuation, device=model.device)
-        values.append(float(logprobs.gather(-1, targets[:, None]).sum()))
-    return values
+        sums.append(_sum(row[begin : begin + len(pair.continuation)], pair))
+    return torch.stack(sums).tolist()  # type: ignore[no-any-return]
+
+
+def _sum(logits: torch.Tensor, pair: Pair) -> torch.Tensor:
+    targets = torch.tensor(pair.continuation, device=logits.device)
+    return logits.float().log_softmax(-1).gather(-1, targets[:, None]).sum()
+
+
+@torch.inference_mode()
+def ranked(model: Any, pairs: Sequence[Pair], batch: int) -> list[float]:
+    """Padded batches of similar length, with the logits of the last positions alone."""
+    order = sorted(range(len(pairs)), key=lambda k: len(pairs[k].prompt) + len(pairs[k].continuation))
+    found = [0.0] * len(pairs)
+    for at in range(0, len(order), batch):
+        here = [pairs[k] for k in order[at : at + batch]]
+        rows = [[*pair.prompt, *pair.continuation] for pair in here]
+        ids, mask = left_padded(rows, model.device)
+        keep = max(len(pair.continuation) for pair in here) + 1
+        logits = model(
+            input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=False, logits_to_keep=keep,
+        ).logits  # fmt: skip
+        sums = [
+            _sum(row[-1 - len(pair.continuation) : -1], pair) for row, pair in zip(logits, here, strict=True)
+        ]
+        for k, value in zip(order[at : at + batch], torch.stack(sums).tolist(), strict=True):
+            found[k] = value
+    return found
+
+
+def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask `[rows, tokens]`."""
+    width = max(map(len, rows))
+    pads = [width - len(row) for row in rows]
+    ids = [[0] * pad + list(row) for pad, row in zip(pads, rows, strict=True)]
+    mask = [[0] * pad + [1] * (width - pad) for pad in pads]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 class Harness:
@@ -92,44 +135,62 @@ def word_tokenizer(model: Any) -> Any:
 
 def our_tokens(model: Any, jobs: Sequence[Job]) -> list[list[int]]:
     found = dict(packed(model).complete(jobs, lambda _: True))
+    failures = [found[job] for job in jobs if isinstance(found[job], Failure)]
+    if failures:
+        raise RuntimeError(f"{len(failures)} of {len(jobs)} jobs failed: {failures[0]}")
     return [[int(token) for token in found[job].text.split()] for job in jobs]
 
 
 @torch.inference_mode()
-def generate(model: Any, jobs: Sequence[Job]) -> list[list[int]]:
+def generate(model: Any, jobs: Sequence[Job], batch: int = BATCH) -> list[list[int]]:
     """transformers' `generate`: left-padded batches, each as long as its longest reply."""
     replies = []
-    for at in range(0, len(jobs), BATCH):
-        batch = jobs[at : at + BATCH]
-        width = max(len(job.prompt) for job in batch)
-        pads = [width - len(job.prompt) for job in batch]
-        ids = [[0] * pad + list(job.prompt) for pad, job in zip(pads, batch, strict=True)]
-        mask = [[0] * pad + [1] * (width - pad) for pad in pads]
-        most = max(job.decoding.max_tokens for job in batch)
+    for at in range(0, len(jobs), batch):
+        here = jobs[at : at + batch]
+        ids, mask = left_padded([job.prompt for job in here], model.device)
         out = model.generate(
-            input_ids=torch.tensor(ids, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
-            max_new_tokens=most, do_sample=False, eos_token_id=None, pad_token_id=0,
-        )  # fmt: skip
-        replies += [
-            row[width : width + job.decoding.max_tokens].tolist() for row, job in zip(out, batch, strict=True)
-        ]
+            input_ids=ids, attention_mask=mask, do_sample=False, eos_token_id=None, pad_token_id=0,
+            max_new_tokens=max(job.decoding.max_tokens for job in here),
+        )[:, ids.shape[1] :].tolist()  # fmt: skip
+        replies += [row[: job.decoding.max_tokens] for row, job in zip(out, here, strict=True)]
     return replies
 
 
-def continuous(model: Any, jobs: Sequence[Job]) -> list[list[int]]:
-    """transformers' continuous batching; its limit on replies is one for all, so jobs go by their limit."""
+@contextmanager
+def continuous(
+    model: Any, prompt: int, reply: int, jobs: int
+) -> Iterator[Callable[[Sequence[Job]], list[list[int]]]]:
+    """Start transformers' continuous batching for jobs of up to these lengths; yield what runs jobs."""
     from transformers import ContinuousBatchingConfig, GenerationConfig
+    from transformers.generation.continuous_batching.utils import WorkloadHints
 
-    replies: dict[int, list[int]] = {}
-    most = max(job.decoding.max_tokens for job in jobs)
-    out = model.generate_batch(
-        inputs=[list(job.prompt) for job in jobs],
+    gpu = model.device.type == "cuda"
+    if gpu:
+        torch.cuda.empty_cache()  # it takes what is free
+    # Without a limit it takes all of a CPU's memory.
+    config = ContinuousBatchingConfig(**({} if gpu else {"num_blocks": 64, "max_batch_tokens": 1024}))
+    with model.continuous_batching_context_manager(
         generation_config=GenerationConfig(
-            max_new_tokens=most, do_sample=False, eos_token_id=-1, pad_token_id=0
+            max_new_tokens=reply, do_sample=False, eos_token_id=-1, pad_token_id=0
         ),
-        continuous_batching_config=ContinuousBatchingConfig(num_blocks=256, max_batch_tokens=1024),
-    )
-    for number, key in enumerate(out):
-        replies[number] = list(out[key].generated_tokens)[: jobs[number].decoding.max_tokens]
-    return [replies[number] for number in range(len(jobs))]
+        continuous_batching_config=config,
+        workload_hints=WorkloadHints(max_prompt_length=prompt, max_generated_length=reply, num_requests=jobs),
+        timeout=5,
+    ) as manager:
+
+        def run(jobs: Sequence[Job]) -> list[list[int]]:
+            keys = [
+                manager.add_request(list(job.prompt), max_new_tokens=job.decoding.max_tokens) for job in jobs
+            ]
+            replies: dict[str, list[int]] = {}
+            while len(replies) < len(jobs):
+                result = manager.get_result(timeout=1)
+                if result is None and not manager.is_running():
+                    raise RuntimeError("continuous batching has stopped")
+                if result is not None and result.is_finished():
+                    if result.error is not None:
+                        raise RuntimeError(result.error)
+                    replies[result.request_id] = list(result.generated_tokens)
+            return [replies[key] for key in keys]
+
+        yield run

@@ -10,10 +10,12 @@ import transformers
 SHAPES = {
     "15M": (384, 1152, 6, 6, 6, 8192),
     "100M": (768, 2048, 12, 12, 12, 16384),
+    "0.5B": (896, 4864, 24, 14, 2, 151936),
     "1B": (2048, 8192, 16, 32, 8, 128256),
+    "3B": (3072, 8192, 28, 24, 8, 128256),
     "8B": (4096, 14336, 32, 32, 8, 128256),
 }
-"""Width, inner width, layers, heads, key-value heads, vocabulary."""
+"""Width, inner width, layers, heads, key-value heads, vocabulary; 0.5B is Qwen2.5's, 1B to 8B Llama 3's."""
 
 
 def build(name: str, dtype: str, device: str) -> Any:
