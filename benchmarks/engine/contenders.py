@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from promptopt.models._network import FORWARD_TOKENS, Network, room
 from promptopt.models._packed import PackedEngine
 
 BATCH = 16
+PATIENCE = 60.0
+"""Seconds that continuous batching may take."""
 
 
 class Ids:
@@ -182,11 +185,16 @@ def continuous(
             keys = [
                 manager.add_request(list(job.prompt), max_new_tokens=job.decoding.max_tokens) for job in jobs
             ]
+            if None in keys:
+                raise RuntimeError("continuous batching takes no requests")
             replies: dict[str, list[int]] = {}
+            deadline = time.monotonic() + PATIENCE
             while len(replies) < len(jobs):
                 result = manager.get_result(timeout=1)
                 if result is None and not manager.is_running():
                     raise RuntimeError("continuous batching has stopped")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{len(replies)} of {len(jobs)} replies after {PATIENCE} seconds")
                 if result is not None and result.is_finished():
                     if result.error is not None:
                         raise RuntimeError(result.error)

@@ -84,7 +84,7 @@ class Network:
         most = MAX_LOGITS
         if self.device.type == "cuda":
             # The logits, their float32 logarithms, and what the kernels between them hold.
-            most = max(most, torch.cuda.mem_get_info(self.device)[0] // 8 // 10)
+            most = max(most, unused(self.device) // 8 // 10)
         return max(1, most // self.vocabulary)
 
 
@@ -123,6 +123,12 @@ def too_large(error: torch.OutOfMemoryError) -> Failure:
     return Failure("error", f"out of memory on one request alone: {str(error).splitlines()[0]}")
 
 
+def unused(device: torch.device) -> int:
+    """Return how many bytes of a GPU's memory are free, or held for reuse by this process."""
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def release() -> None:
     """Give cached memory of the device back."""
     if torch.cuda.is_available():
@@ -137,6 +143,5 @@ def room(network: Network) -> int:
     config = network.model.config.get_text_config(decoder=True)
     # Keys and values of all layers, and about twenty states of one layer while it is computed.
     width = config.hidden_size * (2 * config.num_hidden_layers + 20) * network.model.dtype.itemsize
-    free: int = torch.cuda.mem_get_info(network.device)[0]
-    fitting: int = free // 3 // width
+    fitting = unused(network.device) // 3 // width
     return max(1024, min(most, fitting))
