@@ -147,7 +147,28 @@ def completions(model: Any, bench: Bench, options: argparse.Namespace) -> list[d
     records = [_completion(model, name, jobs, rates, bench) for name, jobs in chosen.items()]
     if options.continuous:
         records += bench.attempt("continuous", lambda: _continuous(model, chosen, records, bench)) or []
+    if bench.gpu:
+        records += [_recorded(model, name, jobs, bench) for name, jobs in chosen.items()]
     return records
+
+
+def _recorded(model: Any, name: str, jobs: Sequence[Job], bench: Bench) -> dict[str, Any]:
+    """Time our own steps asked for one by one, and recorded."""
+    found = bench.attempt("recorded", lambda: our_tokens(model, jobs, record=True))
+    record: dict[str, Any] = {"greedy tokens": name}
+    if found is not None:
+        plain = our_tokens(model, jobs)
+        times = bench.in_turns({
+            "ours": lambda: our_tokens(model, jobs),
+            "recorded": lambda: our_tokens(model, jobs, record=True),
+        })  # fmt: skip
+        record |= {
+            "recorded, s": times.get("recorded"),
+            "times recorded": {"ours": times["ours"] / times["recorded"]} if len(times) == 2 else None,
+            "same as not recorded": f"{sum(a == b for a, b in zip(found, plain, strict=True))}/{len(jobs)}",
+        }
+    bench.write(record)
+    return record
 
 
 def _completion(model: Any, name: str, jobs: Sequence[Job], rates: Rates, bench: Bench) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Network:
 def sent(values: Any, device: torch.device) -> torch.Tensor:
     """Copy an array or a list to a device; a GPU is not waited for."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
-    return tensor if device.type != "cuda" else tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def likelihood(pair: Pair, value: float) -> Likelihood | Failure:
@@ -125,8 +125,8 @@ def too_large(error: torch.OutOfMemoryError) -> Failure:
 
 def unused(device: torch.device) -> int:
     """Return how many bytes of a GPU's memory are free, or held for reuse by this process."""
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    held: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return held + int(torch.cuda.mem_get_info(device)[0])
 
 
 def release() -> None:

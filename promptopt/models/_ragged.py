@@ -11,7 +11,7 @@ Imports torch, so it is imported on first use only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -195,26 +195,26 @@ class RaggedRows:
     @classmethod
     def of(
         cls,
-        places: tuple[Ints, Ints],
+        slots: Ints,
         room: tuple[int, int],
         shared: Sequence[tuple[int, int, int]],
         share: int,
         device: torch.device,
     ) -> RaggedRows:
-        """Prepare a step.
+        """Prepare steps of the same rows.
 
         Args:
-            places: where each row is kept, ascending, and how many tokens it sees there, `[rows]`.
+            slots: where each row is kept, ascending, `[rows]`.
             room: how many slots there are, and the tokens of one.
             shared: ranges of rows, and the tokens of the branch that they continue.
             share: heads of queries to one of keys.
             device: where the states are.
         """
-        held, seen = np.zeros((2, room[0]), np.int64)
-        held[places[0]], seen[places[0]] = share, places[1]
-        arrays = (np.append(0, np.cumsum(held)), np.arange(room[0] + 1) * room[1], seen)
-        ends, edges, used = (sent(array.astype(np.int32), device) for array in arrays)
-        own = Ranges(slice(None), ends, edges, (share, room[1]), used)
+        held = np.zeros(room[0], np.int64)
+        held[slots] = share
+        arrays = (np.append(0, np.cumsum(held)), np.arange(room[0] + 1) * room[1])
+        ends, edges = (sent(array.astype(np.int32), device) for array in arrays)
+        own = Ranges(slice(None), ends, edges, (share, room[1]))
         return cls(own, _calls([(low * share, high * share, size) for low, high, size in shared], device))
 
     def attend(
@@ -222,6 +222,7 @@ class RaggedRows:
         query: torch.Tensor,
         states: tuple[torch.Tensor, torch.Tensor],
         above: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        used: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
         """Attend.
@@ -230,6 +231,7 @@ class RaggedRows:
             query: of the new tokens, `[1, heads, rows, width]`.
             states: keys and values of all slots, `[slots, heads, room, width]`, in memory by token.
             above: keys and values of the branches, `[1, heads, tokens, width]`.
+            used: how many tokens are seen in each slot, int32.
             scale: the factor on the products.
 
         Returns:
@@ -239,7 +241,7 @@ class RaggedRows:
         # The queries of a head of keys see the same keys: they are rows of one range.
         grouped = torch.unflatten(query[0], 0, (heads, -1)).permute(2, 1, 0, 3).flatten(0, 1)
         keys, values = (part.transpose(1, 2).flatten(0, 1) for part in states)
-        out, total = kernel(grouped, keys, values, self.own, scale, causal=False)
+        out, total = kernel(grouped, keys, values, replace(self.own, used=used), scale, causal=False)
         for these, level in self.shared:
             keys, values = (_chained([_by_token(above[k][i]) for k in these]) for i in (0, 1))
             more = kernel(grouped[level.rows], keys, values, level, scale, causal=False)
