@@ -143,5 +143,5 @@ def room(network: Network) -> int:
     config = network.model.config.get_text_config(decoder=True)
     # Keys and values of all layers, and about twenty states of one layer while it is computed.
     width = config.hidden_size * (2 * config.num_hidden_layers + 20) * network.model.dtype.itemsize
-    fitting = unused(network.device) // 3 // width
+    fitting: int = unused(network.device) // 3 // width
     return max(1024, min(most, fitting))
