@@ -8,10 +8,11 @@ Models elsewhere cost money, so nothing is asked of them: what is assumed instea
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from .calls import FREE_ENDPOINTS
@@ -24,10 +25,13 @@ from .contracts.model import (
     LikelihoodRequest,
     Request,
 )
-from .contracts.reward import Output
+from .contracts.reward import Needs, OptionScore, Output
 from .errors import PromptOptError
 from .ledger import Spent
+from .plan import proving_units
 from .programs import Single
+from .proof.power import Power, rehearsed_power
+from .records import Example
 from .rehearsal import Habits, Rehearsal, rehearse
 from .setup import Setup
 
@@ -45,11 +49,14 @@ class Forecast:
         spent: calls, tokens and US dollars by role.
         seconds: wall time; None where it is not known.
         notes: what is assumed, and what is not known.
+        power: what the rows of the verdict can show, by the real-valued scores that the seed prompt got when
+            the target was tried; None where it was not, or its scores are 0 or 1.
     """
 
     spent: Mapping[str, Spent]
     seconds: float | None
     notes: tuple[str, ...] = ()
+    power: Power | None = None
 
     @property
     def total(self) -> Spent:
@@ -65,11 +72,13 @@ class Trial:
         habits: how it answers.
         seconds_a_call: in a batch of the size that the trial reached.
         loading: seconds before it could answer.
+        scores: of the seed prompt, on search rows; empty for a proposer.
     """
 
     habits: Habits
     seconds_a_call: float
     loading: float
+    scores: Sequence[float] = ()
 
 
 def foresee(make: Callable[[], Setup], latency: float | None = None) -> Forecast | str:
@@ -98,7 +107,15 @@ def foresee(make: Callable[[], Setup], latency: float | None = None) -> Forecast
         spent=rehearsal.spent,
         seconds=seconds if len(known) == len(waits) else None,
         notes=tuple(_notes(setup, habits, elsewhere, latency)),
+        power=_power(setup, trials["target"].scores if "target" in trials else ()),
     )
+
+
+def _power(setup: Setup, scores: Sequence[float]) -> Power | None:
+    if len(scores) < 2:
+        return None
+    units, split = proving_units(setup)
+    return rehearsed_power(scores, rows=units, split=split, observed=f"{len(scores)} search rows tried")
 
 
 def _assumed(setup: Setup, role: str) -> Habits:
@@ -124,8 +141,9 @@ def _trials(setup: Setup, rehearsal: Rehearsal, habits: Mapping[str, Habits]) ->
             continue
         loading = _seconds(model, requests[:1])[0]
         seconds, outcomes = _seconds_of_the_largest(model, requests)
-        learned = _learned(setup, role, habits[role], requests, outcomes)
-        trials[role] = Trial(learned, seconds / len(outcomes), loading)
+        scores = _seed_scores(setup, outcomes) if role == "target" else []
+        learned = _learned(role, habits[role], requests, outcomes, scores)
+        trials[role] = Trial(learned, seconds / len(outcomes), loading, scores)
     return trials
 
 
@@ -153,7 +171,7 @@ def _seconds(model: LanguageModel, requests: Sequence[Request]) -> tuple[float, 
 
 
 def _learned(
-    setup: Setup, role: str, habits: Habits, requests: Sequence[Request], outcomes: Sequence[Any]
+    role: str, habits: Habits, requests: Sequence[Request], outcomes: Sequence[Any], scores: Sequence[float]
 ) -> Habits:
     answered = [
         (request, outcome)
@@ -173,8 +191,8 @@ def _learned(
         firsts = [text.strip().partition("\n")[0] for text in texts]  # what is read of a proposal, mostly
         learned["instruction"] = round(sum(len(text.encode()) for text in firsts) / len(firsts))
         learned["variety"] = _variety(len(texts), len(set(texts)))
-    elif (right := _share_right(setup, [outcome for _, outcome in answered])) is not None:
-        learned["right"] = right
+    elif scores and 0 <= (mean := statistics.fmean(scores)) <= 1:
+        learned["right"] = mean
     return replace(habits, **learned)
 
 
@@ -188,20 +206,38 @@ def _variety(drawn: int, different: int) -> int | None:
     return next(m for m in count(different) if m * (1 - (1 - 1 / m) ** drawn) >= different - 0.5)
 
 
-def _share_right(setup: Setup, outcomes: Sequence[Completion | Likelihood]) -> float | None:
-    """Return the seed prompt's mean on the first search rows, where one reply is one answer."""
-    task = setup.task
-    if task.reward.needs != "text" or not isinstance(task.seed_prompt.program, Single):
-        return None
-    rows = [row for row in task.splits.search for _ in range(setup.samples)]
-    pairs = zip(rows, outcomes, strict=False)
-    values = [
-        task.reward(row, Output(text=reply.text)).value
-        for row, reply in pairs
-        if isinstance(reply, Completion)
-    ]
-    mean = sum(values) / len(values) if values else math.nan
-    return mean if 0 <= mean <= 1 else None
+def _seed_scores(setup: Setup, outcomes: Sequence[Completion | Likelihood | Failure]) -> list[float]:
+    """Return the seed prompt's scores on the first search rows, where a program makes one call an answer."""
+    task, left = setup.task, iter(outcomes)
+    if not isinstance(task.seed_prompt.program, Single):
+        return []
+    scores = []
+    for row in (row for row in task.splits.search for _ in range(setup.samples)):
+        asked = len(row.options) if task.reward.needs == "options" else 1
+        replies = list(islice(left, asked))
+        if len(replies) < asked:
+            break
+        if (output := _output(row, task.reward.needs, replies)) is not None:
+            scores.append(task.reward(row, output).value)
+    return scores
+
+
+def _output(
+    row: Example, needs: Needs, replies: Sequence[Completion | Likelihood | Failure]
+) -> Output | None:
+    """Return what was answered for a row; None where an answer is missing."""
+    likelihoods = [reply for reply in replies if isinstance(reply, Likelihood)]
+    match replies, needs:
+        case [Completion(text=text)], "text":
+            return Output(text=text)
+        case [Likelihood() as one], "likelihood":
+            return Output(logprob=one.logprob, tokens=one.tokens)
+        case _, "options" if len(likelihoods) == len(replies):
+            scored = zip(row.options, likelihoods, strict=True)
+            return Output(
+                options=tuple(OptionScore(name, each.logprob, each.tokens) for name, each in scored)
+            )
+    return None
 
 
 def _once_each(setup: Setup, trials: Mapping[str, Trial]) -> list[float]:

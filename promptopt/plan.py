@@ -10,7 +10,7 @@ from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .contracts.reward import OptionScore, Output, Reward
 from .errors import BadInput, ConfigError, DataError
-from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed
+from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed, unscaled_power
 from .records import Budget, Example, Usage
 from .setup import Setup
 from .splits import count_units
@@ -30,7 +30,7 @@ class Plan:
         final_usd: US dollars of those, at worst.
         budget: the caps; None is no cap.
         fewest_calls: calls that the baseline, a choice between two, and the proof need at least.
-        power: what the rows of the verdict can show; None for log-likelihoods, whose spread is not known.
+        power: what the rows of the verdict can show.
         notes: what should be known before money is spent.
         searchers: how many compete, each on an equal share of the budget; all calls above are those of all.
     """
@@ -41,7 +41,7 @@ class Plan:
     final_usd: float
     budget: Budget
     fewest_calls: int
-    power: Power | None = None
+    power: Power
     notes: tuple[str, ...] = ()
     searchers: int = 1
 
@@ -103,9 +103,10 @@ def proving_units(setup: Setup) -> tuple[int, str]:
     return (splits.test_units, "test") if splits.n_test else (count_units(splits.select), "select")
 
 
-def make_power(setup: Setup) -> Power | None:
-    """Return what the rows can show, as far as it can be said before; None for log-likelihoods."""
-    return None if setup.task.reward.needs == "likelihood" else assumed_power(*proving_units(setup))
+def make_power(setup: Setup) -> Power:
+    """Return what the rows can show, as far as it can be said before a score is seen."""
+    say = unscaled_power if setup.task.reward.needs == "likelihood" else assumed_power
+    return say(*proving_units(setup))
 
 
 def _warnings(setup: Setup) -> tuple[str, ...]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from toys import TryAll, fake, make_setup, proposer_reply, target_reply
+from toys import TryAll, chance, fake, make_setup, proposer_reply, target_reply
 from worlds import make_world
 
 from promptopt.api import forecast
 from promptopt.config import load_job
-from promptopt.contracts.model import Capabilities, ModelIdentity
+from promptopt.contracts.model import Capabilities, LikelihoodRequest, ModelIdentity
 from promptopt.errors import ModelError
 from promptopt.forecast import Forecast, foresee
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Message, Price
 from promptopt.rehearsal import Habits, StandIn, rehearse
-from promptopt.rewards.likelihood import LogLikelihood
+from promptopt.rewards.likelihood import LogLikelihood, OptionLikelihood
 from promptopt.run import execute
 
 
@@ -135,6 +136,40 @@ def test_the_seed_prompts_share_is_learned_and_prompts_differ_in_the_rehearsal()
 def test_likelihoods_are_rehearsed_too() -> None:
     rehearsal = rehearse(make_setup(reward=LogLikelihood()), {"target": Habits(), "proposer": Habits()})
     assert rehearsal.spent["target"].calls > 20
+
+
+def weighing() -> Any:
+    """Return a model of this machine that gives log-likelihoods, by the row alone."""
+    model = here(target_reply, "target")
+    model.likelihood = lambda request: -9 * chance(request.messages[-1].content[-8:] + request.continuation)
+    return model
+
+
+def weighed(**changes: Any) -> Any:
+    return make_setup(models={"target": weighing(), "proposer": here(proposer_reply, "proposer")}, **changes)
+
+
+def test_real_valued_scores_of_the_trial_say_what_gain_can_be_seen() -> None:
+    power = expected(foresee(lambda: weighed(reward=LogLikelihood()))).power
+    task = weighed(reward=LogLikelihood()).task
+    asked = [LikelihoodRequest(task.seed_prompt.render(row), row.answer) for row in task.splits.search]
+    scores = [outcome.logprob for _, outcome in weighing().loglikelihood(asked)]
+    assert power is not None
+    assert power.discordance == pytest.approx(statistics.variance(scores))
+    assert "on the 20 search rows tried" in power.line
+    assert power.rows == 25
+
+
+def test_scores_of_0_and_1_and_models_elsewhere_leave_the_power_to_the_plan() -> None:
+    assert expected(foresee(local)).power is None
+    assert expected(foresee(lambda: make_setup(reward=LogLikelihood()))).power is None
+
+
+def test_options_are_judged_by_the_real_reward_in_the_trial() -> None:
+    given = [{"input": f"q{i}", "options": ["a", "b" * (1 + i % 5)], "output": "a"} for i in range(60)]
+    power = expected(foresee(lambda: weighed(reward=OptionLikelihood(value="probability"), rows=given))).power
+    assert power is not None
+    assert power.unit == "points"
 
 
 def test_a_job_file_is_foreseen_without_a_call(tmp_path: Any) -> None:

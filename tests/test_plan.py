@@ -38,7 +38,13 @@ def test_the_plan_says_what_the_rows_can_show():
     grouped = [{**row, "group": f"g{index // 2}"} for index, row in enumerate(rows(60))]
     shared = make_setup(rows=grouped, sizes=Sizes(search=20, select=14, test=26))
     assert make_plan(shared).power.rows == 13
-    assert make_plan(make_setup(reward=LogLikelihood())).power is None
+
+
+def test_log_likelihoods_have_no_scale_before_so_gains_are_told_in_standard_deviations():
+    plan = make_plan(make_setup(reward=LogLikelihood()))
+    assert plan.power.line.startswith(
+        "with 25 test rows a gain under 0.53 standard deviations cannot be seen; you need about 194"
+    )
 
 
 def test_a_test_split_too_small_to_prove_anything_is_said_before():

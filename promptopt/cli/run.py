@@ -141,8 +141,7 @@ def print_plan(job: Job, planned: Plan) -> None:
         enough = planned.baseline_calls + planned.final_calls
         lines["note"] = f"no calls are left to search with; give budget.calls well over {count(enough)}"
     lines["ceiling"] = caps or "none: the search ends by itself; set `budget` for a hard cap"
-    if planned.power is not None:
-        lines["power"] = planned.power.line
+    lines["power"] = planned.power.line
     for key, text in [*lines.items(), *(("note", note) for note in planned.notes)]:
         print(f"{key:<9}{text}")
     sys.stdout.flush()
@@ -168,6 +167,8 @@ def print_forecast(found: Forecast | str) -> None:
         return
     taken = "" if found.seconds is None else f", {clock_text(found.seconds)}"
     print(f"{'expect':<9}about {amounts(found.total)}{taken}")
+    if found.power is not None:
+        print(f"{'power':<9}as tried: {found.power.line}")
     for note in found.notes:
         print(f"{'':<9}{note}")
 

@@ -16,15 +16,22 @@ discordance given, the discordance is taken to be the gain. Without that rule 60
 to show 11 points, which 10% of rows cannot make. Where the discordance was seen together with a gain, a
 smaller gain is taken to come with less of it: with what is left when the gain seen is taken away (`churn`)
 and the smaller gain is put in its place.
+
+Real-valued scores, log-likelihoods say, name no scale before they are seen. Before a run the statement is
+then made in standard deviations of the row-by-row difference (`unscaled_power`), or, where some scores of
+one prompt are at hand, from theirs (`rehearsed_power`): scores of two prompts that correlate at r differ
+with a variance of 2 (1 - r) times that of the scores, and r is taken to be 1/2, so that differences spread
+as the scores do. Means are taken to be alike; a mean square is then a variance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import BadInput
 from .stats import format_number
@@ -35,8 +42,13 @@ DISCORDANCE = 0.1
 """Assumed before anything is known: two wordings of one task disagree on a tenth of the rows."""
 MIN_UNITS = 6
 """The smallest n whose best case, all rows better, has an exact p of 2 * .5**n < ALPHA."""
+CORRELATION = 0.5
+"""Assumed of the scores of two wordings on the same rows, before both are seen."""
 _GOALS = (0.05, 0.02, 0.01, 0.005)
+_GOALS_IN_DEVIATIONS = (0.2, 0.1, 0.05, 0.02)
 _EXACT_BELOW = 200  # "about 77 rows", but "about 310"
+
+Unit = Literal["points", "reward", "deviations"]
 
 
 def rows_needed(
@@ -105,9 +117,11 @@ class Power:
         churn: the part of it that is not the gain it was seen with.
         observed: where the discordance was seen; empty when it is assumed.
         binary: scores are 0 or 1.
-        points: scores lie in [0, 1], so that gains are said in points.
+        unit: of gains: points where scores lie in [0, 1], else that of the reward; standard deviations of
+            the row-by-row difference where no score has been seen.
+        rehearsed: the discordance was reckoned from scores of one prompt alone.
         smallest: the smallest gain seen with 80% power; infinite when none is.
-        goal: a smaller gain, for comparison; None where scores have no natural unit.
+        goal: a smaller gain, for comparison: a round one, or half of `smallest` in the reward's own unit.
         needed: rows that show `goal`.
     """
 
@@ -117,10 +131,11 @@ class Power:
     churn: float
     observed: str
     binary: bool
-    points: bool
+    unit: Unit
     smallest: float
     goal: float | None
     needed: int | None
+    rehearsed: bool = False
 
     @property
     def line(self) -> str:
@@ -133,13 +148,23 @@ class Power:
         return f"{text} ({POWER:.0%} power at two-sided {f'{ALPHA:g}'.lstrip('0')}; {self._basis()})"
 
     def _amount(self, gain: float) -> str:
-        if not self.points:
+        if self.unit == "reward":
             return format_number(gain)
+        if self.unit == "deviations":
+            return f"{format_number(gain)} standard deviations"
         points = 100 * gain
         text = f"{points:.0f}" if points >= 1 else f"{points:.1g}"
         return f"{text} point{'s' if text != '1' else ''}"
 
     def _basis(self) -> str:
+        if self.unit == "deviations":
+            return "those of the difference between the two prompts on a row; no score tells them yet"
+        if self.rehearsed:
+            spread = format_number(math.sqrt(self.discordance))
+            return (
+                f"your prompt's scores have a standard deviation of {spread} on the {self.observed}, and "
+                f"those of the two prompts are taken to correlate at {CORRELATION:g}"
+            )
         if not self.observed:
             return f"assuming that the two prompts differ on {self.discordance:.0%} of rows"
         if self.binary:
@@ -156,7 +181,32 @@ class Power:
 
 def assumed_power(rows: int, split: str = "test") -> Power:
     """Return what can be said before anything is scored, for scores of 0 or 1."""
-    return _power(rows, split, DISCORDANCE, DISCORDANCE, "", binary=True, points=True)
+    return _power(rows, split, DISCORDANCE, DISCORDANCE, binary=True, unit="points")
+
+
+def unscaled_power(rows: int, split: str = "test") -> Power:
+    """Return what can be said before anything is scored, for scores on a scale that is not known."""
+    return _power(rows, split, 1.0, 1.0, binary=False, unit="deviations")
+
+
+def rehearsed_power(scores: Sequence[float], *, rows: int, split: str, observed: str) -> Power | None:
+    """Return what can be said of real-valued scores once one prompt has some.
+
+    Args:
+        scores: of one prompt, a row each.
+        rows: independent rows of the proof.
+        split: which rows those are.
+        observed: which rows the scores are from, in words.
+
+    Returns:
+        None for scores that are all 0 or 1, where the mean says nothing of how often prompts differ, and
+        for scores that do not differ.
+    """
+    if set(scores) <= {0.0, 1.0} or max(scores) == min(scores):
+        return None
+    variance = 2 * (1 - CORRELATION) * statistics.variance(scores)
+    power = _power(rows, split, variance, variance, binary=False, unit=_unit(scores), observed=observed)
+    return replace(power, rehearsed=True)
 
 
 def observed_power(
@@ -179,17 +229,22 @@ def observed_power(
     discordance = math.fsum(d * d for d in differences) / len(differences)
     gain = abs(math.fsum(differences)) / len(differences)
     churn = max(discordance - (gain if binary else gain**2), 0.0)
-    points = all(0 <= value <= 1 for value in values)
-    return _power(rows, split, discordance, churn, observed, binary=binary, points=points)
+    return _power(rows, split, discordance, churn, binary=binary, unit=_unit(values), observed=observed)
+
+
+def _unit(values: Iterable[float]) -> Unit:
+    return "points" if all(0 <= value <= 1 for value in values) else "reward"
 
 
 def _power(
-    rows: int, split: str, discordance: float, churn: float, observed: str, *, binary: bool, points: bool
+    rows: int, split: str, discordance: float, churn: float, *, binary: bool, unit: Unit, observed: str = ""
 ) -> Power:
     smallest = smallest_gain(rows, discordance, churn=churn, binary=binary)
-    goal = next((goal for goal in _GOALS if goal < 0.95 * smallest), None) if points else None
+    half = () if math.isinf(smallest) else (smallest / 2,)
+    goals = {"points": _GOALS, "deviations": _GOALS_IN_DEVIATIONS, "reward": half}[unit]
+    goal = next((goal for goal in goals if goal < 0.95 * smallest), None)
     needed = None if goal is None else math.ceil(_rows(goal, discordance, churn, POWER, binary) - 1e-9)
-    return Power(rows, split, discordance, churn, observed, binary, points, smallest, goal, needed)
+    return Power(rows, split, discordance, churn, observed, binary, unit, smallest, goal, needed)
 
 
 def _rows(gain: float, discordance: float, churn: float, power: float, binary: bool) -> float:

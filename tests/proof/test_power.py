@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptopt.errors import BadInput
-from promptopt.proof.power import assumed_power, observed_power, rows_needed, smallest_gain
+from promptopt.proof.power import (
+    assumed_power,
+    observed_power,
+    rehearsed_power,
+    rows_needed,
+    smallest_gain,
+    unscaled_power,
+)
 from promptopt.proof.stats import mcnemar_exact
 
 
@@ -58,6 +65,50 @@ def test_the_statement_before_the_run():
     assert "under 5 points cannot be seen; you need about 1,960 rows for 2 points" in assumed_power(300).line
 
 
+def test_without_a_scale_the_statement_is_in_standard_deviations():
+    power = unscaled_power(100)
+    assert power.line == (
+        "with 100 test rows a gain under 0.28 standard deviations cannot be seen; you need about 194 rows "
+        "for 0.20 standard deviations (80% power at two-sided .05; those of the difference between the two "
+        "prompts on a row; no score tells them yet)"
+    )
+    assert power.smallest == pytest.approx((1.96 + 0.8416) / 10, rel=0.02)
+    assert unscaled_power(5).line.startswith("with 5 test rows no gain can be seen")
+
+
+def test_scores_of_one_prompt_say_how_far_two_will_differ():
+    rng = np.random.default_rng(0)
+    # Two prompts whose log-likelihoods of a row correlate at one half, and a gain of the size foretold.
+    row, own = rng.normal(-3, 1.5, 4000), rng.normal(0, 1.5, (2, 4000))
+    before, after = row + own
+    power = rehearsed_power(before, rows=120, split="test", observed="40 search rows tried")
+    assert "a standard deviation of 2.1" in power.line
+    assert (
+        "on the 40 search rows tried, and those of the two prompts are taken to correlate at 0.5"
+        in power.line
+    )
+    assert (power.unit, power.goal, power.rehearsed) == ("reward", power.smallest / 2, True)
+    assert power.smallest == pytest.approx(
+        (1.96 + 0.8416) * np.std(after - before) / math.sqrt(120), rel=0.05
+    )
+    tested = [
+        z.mean() / (z.std(ddof=1) / math.sqrt(120))
+        for z in rng.permutation(after - before + power.smallest)[: 33 * 120].reshape(33, 120)
+    ]
+    assert 0.55 < np.mean(np.abs(tested) > 1.96) <= 1
+
+
+def test_real_values_between_0_and_1_are_rehearsed_in_points():
+    power = rehearsed_power([0.2, 0.9, 0.5, 0.7], rows=60, split="test", observed="rows")
+    assert power.unit == "points"
+    assert "you need about" in power.line
+
+
+def test_scores_that_tell_nothing_of_a_spread_are_not_rehearsed():
+    for scores in ([0.0, 1.0, 1.0], [0.3, 0.3], [1.0, 1.0]):
+        assert rehearsed_power(scores, rows=60, split="test", observed="rows") is None
+
+
 def observe(before, after, rows=60):
     return observed_power(before, after, rows=rows, split="test", observed="test rows")
 
@@ -80,14 +131,16 @@ def test_real_values_are_said_in_their_own_unit():
     assert not f1.binary
     assert "points cannot be seen" in f1.line
     nats = observe([-1.5, -2.0, -3.0], [-1.4, -1.8, -3.1])
-    assert nats.goal is None
-    assert nats.line.startswith("with 60 test rows a gain under 0.05 cannot be seen (80% power")
+    assert nats.goal == nats.smallest / 2
+    assert nats.line.startswith(
+        "with 60 test rows a gain under 0.05 cannot be seen; you need about 225 rows for 0.02 (80% power"
+    )
     spread = np.std([0.1, 0.2, -0.1])  # the gain under the null hypothesis widens it a little
     assert nats.smallest == pytest.approx((1.96 + 0.8416) * spread / math.sqrt(60), rel=0.06)
 
 
 def test_the_plain_data_is_json():
-    for power in (assumed_power(3), assumed_power(60)):
+    for power in (assumed_power(3), assumed_power(60), unscaled_power(60)):
         data = json.loads(json.dumps(power.to_dict(), allow_nan=False))
         assert data["line"] == power.line
         assert data["smallest"] == (None if power.rows == 3 else power.smallest)
