@@ -172,26 +172,40 @@ def alarms(runs: int, seed: int) -> bool:
     return fine
 
 
-def reused(runs: int, seed: int) -> None:
-    print(f"\nno test split: coverage of the estimate's 95% interval, {runs} runs each (winner's true gain)")
-    print(f"{'finalists':<26}" + "".join(f"{f'n {n}':>9}" for n in (30, 60, 100)))
-    for pool in POOLS:
-        figures = []
+def reused(runs: int, seed: int) -> bool:
+    print(
+        "\nno test split: how often the 95% interval covers the true gain of the prompt that won, where it is"
+    )
+    print(f"not the seed prompt; in brackets, true gain below and above the interval; {runs} runs each")
+    print("(wanted: 93-97%; where finalists hardly differ it errs to the safe side)")
+    print(f"{'finalists':<11}{'scores':<22}" + "".join(f"{f'n {n}':>19}" for n in (30, 60, 100)))
+    fine = True
+    for pool, world in [*((pool, WORLDS[0]) for pool in POOLS), (POOLS[2], WORLDS[1]), (POOLS[2], WORLDS[2])]:
+        shown = []
         for n in (30, 60, 100):
-            hits = shown = 0
-            for run in range(runs):
-                skills, table = play(pool, WORLDS[0], n, run, seed)
-                found, evaluations = finals_of(table, run)
-                winner = [p.id for p in PROMPTS].index(found.winner)
-                if winner:
-                    true = np.diff(WORLDS[0].true(skills[[0, winner]]))[0]
-                    shown += 1
-                    hits += true in judge_reused(found, evaluations[0], seed=run).interval
-            figures.append(hits / shown)
-        print(f"{pool.name:<26}" + "".join(f"{figure:>9.1%}" for figure in figures), flush=True)
+            below, above = missed(pool, world, n, runs, seed)
+            fine &= below + above <= 0.07
+            shown.append(f"{1 - below - above:.1%} ({100 * below:.1f}, {100 * above:.1f})")
+        print(f"{pool.name:<11}{world.name:<22}" + "".join(f"{text:>19}" for text in shown), flush=True)
+    return fine
 
 
-def power(runs: int, seed: int) -> None:
+def missed(pool: Pool, world: World, n: int, runs: int, seed: int) -> tuple[float, float]:
+    """Return how often the true gain of a winner lies below and above the interval without a test split."""
+    sides, groups = [], world.groups(n)
+    for run in range(runs):
+        skills, table = play(pool, world, n, run, seed)
+        found, evaluations = finals_of(table, run, groups)
+        winner = [p.id for p in PROMPTS].index(found.winner)
+        if winner:
+            true = np.diff(world.true(skills[[0, winner]]))[0]
+            interval = judge_reused(found, evaluations[0], seed=run, groups=groups).interval
+            sides.append((true < interval.low, true > interval.high))
+    below, above = np.mean(sides, axis=0)
+    return float(below), float(above)
+
+
+def power(runs: int, seed: int) -> bool:
     print("\npower at the rows that the power statement asks for (80% by its formula)")
     print(f"{'gain':<9}{'discordance':>12}{'rows':>7}{'found by McNemar':>18}{'and by the interval':>21}")
     for gain, discordance in ((0.05, 0.1), (0.05, 0.2), (0.1, 0.1), (0.1, 0.2)):
@@ -209,19 +223,22 @@ def power(runs: int, seed: int) -> None:
         print(
             f"{gain:<+9.2f}{discordance:>12.0%}{n:>7}{tested / runs:>18.1%}{both / runs:>21.1%}", flush=True
         )
+    return True  # a formula for many rows: nothing is promised of it to the percent
+
+
+PARTS = {"coverage": coverage, "gaps": gaps, "alarms": alarms, "reused": reused, "power": power}
 
 
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Coverage, gap, false alarms and power of the verdict.")
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of these")
     parser.add_argument("--runs", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     stats.RESAMPLES = 2_000
     started = time.monotonic()
-    held = [check(options.runs, options.seed) for check in (coverage, gaps, alarms)]
-    reused(options.runs, options.seed)
-    power(options.runs, options.seed)
+    held = [PARTS[part](options.runs, options.seed) for part in options.parts.split(",")]
     print(f"\n{'all figures are in their bands' if all(held) else 'A FIGURE LEFT ITS BAND'}", end="")
     print(f" ({time.monotonic() - started:.0f} seconds)")
     return int(not all(held))

@@ -3,13 +3,15 @@
 The rule (`pick`) works on scores alone: rows for all prompts, the seed prompt first. Repeating it on parts
 of the rows, and reading each part's winner off the rows that it was not chosen on, gives the gain that this
 way of choosing brings on fresh rows (`reselect`). The winner's own score cannot say that: it is the highest
-of several, and luck is part of why.
+of several, and luck is part of why. How far that estimate may be off for the prompt that won, `stretch` finds
+out by playing it all in bootstrap worlds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ ROUNDS = 200
 FOLDS = (
     5  # each choice is made on four fifths of the rows: few are missing, and enough are left to read it off
 )
+WORLDS = 400
+_DEALS = 4  # of each world's rows into folds; with more the intervals hardly get narrower
+_LEVEL = 0.95
 _TIE = 1e-9
 
 Floats = NDArray[np.float64]
@@ -76,11 +81,13 @@ class Reselection:
             several rows, the unit's mean.
         gains: the same, less the seed prompt's score `[rows]`.
         chosen: how often each prompt was chosen, as a share `[prompts]`.
+        finalists: who was chosen among.
     """
 
     means: Floats
     gains: Floats
     chosen: Floats
+    finalists: Finalists
 
     @property
     def gain(self) -> float:
@@ -139,10 +146,10 @@ def reselect(finalists: Finalists, *, seed: int, rounds: int = ROUNDS) -> Resele
     plan of SIREN (Towards Reliable LLM Evaluation: Correcting the Winner's Curse in Adaptive Benchmarking,
     arXiv 2605.05973, 2026: a frozen post-search shortlist, repeated splits, an item-level bootstrap). Where
     it differs: the choice is the hard rule of `pick`, not a smooth one, and the interval is made by
-    `stats.paired_interval`, not with Gaussian multipliers. That scores read off rows which the choice did
-    not see are free of its bias is also the point of I. Tsamardinos, E. Greasidou and G. Borboudakis,
-    Bootstrapping the Out-of-Sample Predictions for Efficient and Accurate Cross-Validation, Machine Learning
-    107, 2018.
+    `stats.paired_interval` and `stretch`, not with Gaussian multipliers. That scores read off rows which the
+    choice did not see are free of its bias is also the point of I. Tsamardinos, E. Greasidou and
+    G. Borboudakis, Bootstrapping the Out-of-Sample Predictions for Efficient and Accurate Cross-Validation,
+    Machine Learning 107, 2018.
 
     The estimate belongs to the way of choosing, not to the one prompt that won: it is right for that prompt
     on average over runs, up to choices that are a little worse for being made on fewer rows.
@@ -164,4 +171,56 @@ def reselect(finalists: Finalists, *, seed: int, rounds: int = ROUNDS) -> Resele
     per_row = (finalists.sums / finalists.sizes).T
     means = (shares * per_row).sum(axis=1)
     gains = means - per_row[:, 0]
-    return Reselection(means[finalists.unit_of], gains[finalists.unit_of], hits.mean(axis=0))
+    return Reselection(means[finalists.unit_of], gains[finalists.unit_of], hits.mean(axis=0), finalists)
+
+
+def stretch(reselection: Reselection, *, seed: int) -> float:
+    """Return how much wider than the rows' own an interval must be to hold for the one prompt that won.
+
+    Rows resampled with their gains (`reselect`) show how uncertain the way of choosing is with its choices
+    as they fell. Two things are missing: other rows would have led to other choices, and the winner's gain
+    is not the average over choices. So the whole end of a run is played in bootstrap worlds, where the truth
+    is known: rows are drawn with replacement, a winner is chosen, its gain is estimated by choosing again on
+    parts of the rows drawn, and the error is that estimate less the winner's gain on all rows (the bootstrap
+    of a root; B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5). Drawn
+    copies of a row are dealt apart, for in such a world they are independent draws.
+
+    Returns:
+        The error that 95% of worlds stay below, over what a normal error of the rows' own standard error
+        would stay below; at least 1.
+    """
+    finalists = reselection.finalists
+    own = _standard_error(reselection)
+    if own == 0:
+        return 1.0
+    rng = np.random.default_rng([seed, finalists.units])
+    units = finalists.units
+    gains = finalists.sums - finalists.sums[0]
+    true = gains.sum(axis=1) / finalists.sizes.sum()
+    drawn = rng.integers(units, size=(WORLDS, units))
+    weights = _counts(drawn, units)
+    estimates = np.zeros(WORLDS)
+    for _ in range(_DEALS):
+        drawn = rng.permuted(drawn, axis=1)
+        for fold in range(min(FOLDS, units)):
+            left_out = _counts(drawn[:, fold::FOLDS], units)
+            chosen = pick(finalists, weights - left_out)
+            estimates += np.einsum("wu,wu->w", gains[chosen], left_out)
+    estimates /= _DEALS * (weights @ finalists.sizes)
+    errors = np.abs(estimates - true[pick(finalists, weights)])
+    normal = NormalDist().inv_cdf((1 + _LEVEL) / 2) * own
+    return max(1.0, float(np.quantile(errors, _LEVEL)) / normal)
+
+
+def _standard_error(reselection: Reselection) -> float:
+    """Return the standard error of the mean gain over units of rows, choices taken as given."""
+    units, unit_of = reselection.finalists.units, reselection.finalists.unit_of
+    around = np.bincount(unit_of, weights=reselection.gains - reselection.gain, minlength=units)
+    return float(np.sqrt(np.square(around).sum() * units / (units - 1)) / len(unit_of))
+
+
+def _counts(drawn: Ints, units: int) -> Floats:
+    """Count how often each line of `drawn` `[lines, draws]` holds each unit `[lines, units]`."""
+    lines = len(drawn)
+    flat = (drawn + units * np.arange(lines)[:, None]).ravel()
+    return np.bincount(flat, minlength=lines * units).reshape(lines, units).astype(np.float64)

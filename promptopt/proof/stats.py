@@ -48,6 +48,11 @@ class Interval:
         """Whether `value` lies between the bounds, bounds included."""
         return self.low <= value <= self.high
 
+    def stretched(self, centre: float, factor: float) -> Interval:
+        """Return the interval with both ends moved so many times as far from a centre inside it."""
+        low, high = (centre + factor * (end - centre) for end in (self.low, self.high))
+        return Interval(low, high, self.level)
+
     def __str__(self) -> str:
         """Show as `[.24,.39]`."""
         return f"[{_bare(self.low)},{_bare(self.high)}]"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from promptopt.errors import ContractError
-from promptopt.proof.reselect import Finalists, compare, pick, reselect
+from promptopt.proof.reselect import Finalists, compare, pick, reselect, stretch
 
 
 def winner(scores, lengths, groups=None):
@@ -116,3 +116,42 @@ def test_the_same_seed_gives_the_same_estimate():
     assert reselect(finalists, seed=1).gain == reselect(finalists, seed=1).gain
     with pytest.raises(ContractError, match="two units"):
         reselect(Finalists.from_scores([[1.0], [0.0]], [1, 2]), seed=0)
+
+
+def test_the_interval_is_stretched_to_hold_for_the_prompt_that_won():
+    rng = np.random.default_rng(3)
+    plain = stretched = shown = 0
+    for _ in range(150):
+        true = np.clip(0.4 + rng.normal(0, 0.12, 6), 0.05, 0.95)
+        finalists = Finalists.from_scores(rng.random((6, 40)) < true[:, None], [1, 2, 3, 4, 5, 6])
+        winner = int(pick(finalists, np.ones((1, 40)))[0])
+        if winner == 0:
+            continue
+        found = reselect(finalists, seed=0, rounds=20)
+        own = np.std(found.gains, ddof=1) / np.sqrt(40)
+        error = abs(found.gain - (true[winner] - true[0])) / (2.02 * own)
+        shown += 1
+        plain += error < 1
+        stretched += error < stretch(found, seed=0)
+    assert plain / shown < 0.92
+    assert 0.92 < stretched / shown <= 1
+
+
+def test_where_the_choice_is_plain_hardly_anything_is_stretched():
+    table = np.zeros((3, 80))
+    table[1, :60], table[2, 70:] = 1, 1
+    found = reselect(Finalists.from_scores(table, [1, 2, 3]), seed=0)
+    assert 1 <= stretch(found, seed=0) < 1.1
+    assert stretch(found, seed=0) == stretch(found, seed=0)
+    sure = reselect(Finalists.from_scores([[0.0] * 9, [1.0] * 9], [1, 1]), seed=0)
+    assert stretch(sure, seed=0) == 1.0
+
+
+def test_groups_are_drawn_together_in_the_worlds_too():
+    rng = np.random.default_rng(4)
+    table = np.repeat(rng.random((5, 8)) < [[0.3], [0.5], [0.5], [0.5], [0.5]], 10, axis=1)
+    grouped = Finalists.from_scores(table, [1] * 5, [f"g{row // 10}" for row in range(80)])
+    found = reselect(grouped, seed=0)
+    assert 1 <= stretch(found, seed=0) < 4
+    repeated = Finalists.from_scores(table[:, ::10], [1] * 5)
+    assert stretch(found, seed=0) == pytest.approx(stretch(reselect(repeated, seed=0), seed=0))
