@@ -141,23 +141,14 @@ POOLS = (
 class TableEvaluation(Evaluation):
     """An evaluation that reads its figures off a table, since making 500 cells takes longer than choosing."""
 
-    scores: Floats = field(default_factory=lambda: np.zeros(0))
-
-    @cached_property
-    def row_values(self) -> tuple[float, ...]:
-        return tuple(self.scores.tolist())
-
-    @cached_property
-    def n(self) -> int:  # type: ignore[override]
-        return int(np.count_nonzero(~np.isnan(self.scores)))
-
-    @cached_property
-    def mean(self) -> float:  # type: ignore[override]
-        return float(np.nanmean(self.scores)) if self.n else float("nan")
+    row_values: Floats = field(default_factory=lambda: np.zeros(0))  # type: ignore[assignment]
+    n: int = 0  # type: ignore[assignment]
+    mean: float = 0.0  # type: ignore[assignment]
 
     @property
     def comparable(self) -> bool:
-        return self.n > 0 and len(self.scores) - self.n <= self.MAX_FAILED * len(self.scores)
+        failed = len(self.row_values) - self.n
+        return self.n > 0 and failed <= self.MAX_FAILED * len(self.row_values)
 
 
 class FastScorer:
@@ -165,6 +156,8 @@ class FastScorer:
 
     def __init__(self, table: Floats) -> None:
         self._table = table
+        self._counts = np.cumsum(~np.isnan(table), axis=1)
+        self._sums = np.cumsum(np.nan_to_num(table), axis=1)
         self.met = np.zeros(len(table), dtype=int)
 
     @property
@@ -172,12 +165,17 @@ class FastScorer:
         return int(self.met.sum())
 
     def __call__(self, candidates: Sequence[int], n: int) -> list[Evaluation]:
-        for position in candidates:
-            self.met[position] = max(self.met[position], n)
+        places = np.asarray(candidates, dtype=int)
+        self.met[places] = np.maximum(self.met[places], n)
+        counts = self._counts[places, n - 1].tolist()
+        sums = self._sums[places, n - 1].tolist()
         return [
-            TableEvaluation(str(position), "table", scores=self._table[position, :n])
-            for position in candidates
-        ]
+            TableEvaluation(
+                str(place), "table", row_values=self._table[place, :n], n=count,
+                mean=total / count if count else float("nan"),
+            )
+            for place, count, total in zip(places.tolist(), counts, sums, strict=True)
+        ]  # fmt: skip
 
 
 def _chance(logits: Floats) -> Floats:

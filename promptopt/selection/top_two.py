@@ -100,18 +100,18 @@ class TopTwo:
 
     def _picks(self, draws: Floats, board: Board, k: int) -> list[int]:
         """Return up to `batch` candidates with rows left: leaders and challengers of successive draws."""
-        tops = np.argpartition(-draws, k - 1, axis=1)[:, :k]
-        open_ = board.met < board.rows
+        answers = draws.argmax(axis=1)[:, None] if k == 1 else np.argpartition(-draws, k - 1, axis=1)[:, :k]
+        tops = [frozenset(answer) for answer in answers.tolist()]
+        open_ = (board.comparable & (board.met < board.rows)).tolist()
         picks: dict[int, None] = {}
         first = 0
-        while first < len(draws) and len(picks) < self.batch:
-            leaders = set(tops[first].tolist())
-            second = next((i for i in range(first + 1, len(draws)) if set(tops[i].tolist()) != leaders), None)
+        while first < len(tops) and len(picks) < self.batch:
+            leaders = tops[first]
+            second = next((i for i in range(first + 1, len(tops)) if tops[i] != leaders), None)
             if second is None:
                 break
-            ahead, behind = leaders - set(tops[second].tolist()), set(tops[second].tolist()) - leaders
-            for pick in (*sorted(ahead), *sorted(behind)):
-                if open_[pick] and board.comparable[pick]:
+            for pick in (*sorted(leaders - tops[second]), *sorted(tops[second] - leaders)):
+                if open_[pick]:
                     picks[pick] = None
             first = second + 1
         return list(picks)[: self.batch]

@@ -166,14 +166,13 @@ class _KLBounds:
 
 def furthest(p: Floats, level: Floats, side: int) -> Floats:
     """Return the q furthest from p on one side with Bernoulli divergence kl(p, q) <= level, by bisection."""
-    near, far = p.copy(), np.full_like(p, float(side > 0))
+    given, p = p, np.clip(p, _EDGE, 1 - _EDGE)
+    rest = 1 - p
+    # kl(p, q) = p log(p / q) + rest log(rest / (1 - q)); what does not hold q is worked out once.
+    room = level - p * np.log(p) - rest * np.log(rest)
+    near, far = p, np.full_like(p, 1 - _EDGE if side > 0 else _EDGE)
     for _ in range(_BISECTIONS):
         middle = (near + far) / 2
-        inside = _divergence(p, middle) <= level
+        inside = -p * np.log(middle) - rest * np.log1p(-middle) <= room
         near, far = np.where(inside, middle, near), np.where(inside, far, middle)
-    return near
-
-
-def _divergence(p: Floats, q: Floats) -> Floats:
-    p, q = (np.clip(x, _EDGE, 1 - _EDGE) for x in (p, q))
-    return np.asarray(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    return np.maximum(near, given) if side > 0 else np.minimum(near, given)
