@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +48,8 @@ def main() -> int:
         failed |= _null(options)
     if "same" in parts:
         failed |= _same(options)
-    print(f"\n{time.perf_counter() - began:.0f} seconds")
+    spent = sum(os.times()[:4])
+    print(f"\n{time.perf_counter() - began:.0f} seconds, {spent:.0f} of a processor")
     return int(failed)
 
 
@@ -90,12 +92,14 @@ def _regret(options: argparse.Namespace) -> None:
 def _curve(options: argparse.Namespace) -> None:
     """Print cells -> regret of each kind of selector as it is given more to spend."""
     drawing = (options.repeats, options.prompts, options.rows, options.seed)
-    print("\nCells -> points below the table's best, as each is given more to spend:")
+    print(
+        "\nCells -> points below the table's best (share of repeats within 1 point), as each is given more:"
+    )
     names = _wanted(curves(), options.only)
     for pool in _wanted(CURVE_POOLS, options.pools):
         print(f"\n{pool}")
         for name, points in _each(partial(_points, pool, drawing), names, options.processes):
-            shown = "   ".join(f"{f'1/{1 / f.share:.1f}':>6} {f.short:.2f}" for f in points)
+            shown = "   ".join(f"{f'1/{1 / f.share:.1f}':>6} {f.short:.2f} ({f.close:.2f})" for f in points)
             print(f"{name:<28}{shown}", flush=True)
 
 

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from benchmarks.selection.contenders import MAIN, SELECTORS, CapoRace, ape_subset, chooser, rivals
+from benchmarks.selection.contenders import (
+    MAIN,
+    SELECTORS,
+    CapoRace,
+    WithoutCopies,
+    ape_subset,
+    chooser,
+    curves,
+    rivals,
+)
 from benchmarks.selection.null import SEARCHERS, claims, equal_prompts, final
 from benchmarks.selection.pools import POOLS, FastScorer, read_table, table_pool
 from benchmarks.selection.regret import measure
@@ -69,6 +78,25 @@ def test_rivals_find_what_is_plain_to_see_for_the_cells_they_say():
         assert cells <= 12 * 90 / 2
         assert winner == 11 or "APE" in name
     assert CapoRace(alpha=1e-9).select(FastScorer(table), 12, 90, 1) == [11]
+
+
+def test_each_kind_buys_more_along_its_curve():
+    pool = POOL["hard logit"].drawn(3, 64, 500, 0)
+    for name, points in curves().items():
+        shares = [measure(choose, pool, 0).share for choose in points]
+        assert shares == sorted(shares), name
+        assert shares[-1] > 1.2 * shares[0], name
+
+
+def test_copies_are_dropped_only_once_enough_rows_are_met():
+    table = np.zeros((20, 500))
+    table[:12, :400] = 1  # twelve alike on every row
+    race, without = FastScorer(table), FastScorer(table)
+    assert PairedRace().select(race, 20, 500, 1) == WithoutCopies().select(without, 20, 500, 1) == [0]
+    assert without.cells < 0.7 * race.cells
+    assert sum(without.met[:12] > 91) >= 11  # the cap alone may drop one before
+    table[0, 80:] = 0  # no copy any more: worse than the others, seen late
+    assert WithoutCopies().select(FastScorer(table), 20, 500, 1) == [1]
 
 
 def test_claims_are_counted_and_seed_prompts_stay_on_ties():
