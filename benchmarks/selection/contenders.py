@@ -77,6 +77,9 @@ SELECTORS: dict[str, Selector] = {
     "hyperband": Hyperband(),
 }
 
+SLOW = ("upper bounds", "top-two", "no cap", "McNemar", "Bernstein")
+"""Nothing is claimed of these, and they take most of the time: measured on a third of the repeats."""
+
 MAIN = (
     "full grid", "race (adjusted .3, share .125)", "race, McNemar .2", "halving eta 2",
     "upper bounds, paired", "upper bounds, KL (share .1)", "top-two Thompson", "hyperband",

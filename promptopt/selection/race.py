@@ -62,7 +62,11 @@ class PairedRace:
             to meet all rows. 1 lets the test alone decide.
         first: rows of the first look; None is 18, or a quarter of the rows if that is less, at least 10.
         growth: each look comes at so many times the rows of the last; above 1.
-        margin: a lead that is not worth its rows, in units of the reward ("adjusted" only).
+        margin: a lead that is not worth its rows, in units of the reward ("adjusted" only). Prompts that are
+            alike on all rows met cost most: two that agree on n of N rows may still be d rows apart with
+            probability C(N - d, n) / C(N, n), above `alpha` up to 90 of 500 rows for d = 6, a point. To drop
+            copies from there on saves a quarter of the cells where there are many, no more than a smaller
+            `share` does, and finds a somewhat worse prompt (benchmarks/selection, "race, copies dropped").
         incumbents: so many of the first candidates are elites of an earlier race that have met all rows:
             they stay until their rivals have met them all, too, which costs nothing new.
     """
