@@ -111,7 +111,7 @@ class APE:
         given = [prompt for prompt in starting(session) if author.known.add(prompt)]
         kept = self._filter(session, [*given, *self._propose(session, author)])  # lines 1 to 7
         for _ in range(self.rounds):  # line 8
-            variants = self._resample(author, kept)
+            variants = self._resample(session, author, kept)
             if not variants:
                 break
             kept = self._filter(session, [*kept, *variants])
@@ -191,13 +191,16 @@ class APE:
             "description": session.task.description,
         }
 
-    def _resample(self, author: Author, kept: Sequence[Prompt]) -> list[Prompt]:
+    def _resample(self, session: Session, author: Author, kept: Sequence[Prompt]) -> list[Prompt]:
         """Return new variations of the kept instructions, in their order."""
         parents = [prompt for prompt in kept if prompt.instruction]
+        wanted = affordable(session, len(parents) * self.variations)
+        parents = parents[:wanted]
+        variations = wanted // max(1, len(parents))
         asked = [fill(self.variation, {"instruction": parent.instruction}) for parent in parents]
         made = [
             author.child(text, [parent], "ape/resample")
-            for parent, texts in zip(parents, author.draw(asked, self.variations, self._reader), strict=True)
+            for parent, texts in zip(parents, author.draw(asked, variations, self._reader), strict=True)
             for text in texts
         ]
         return [prompt for prompt in made if prompt is not None]

@@ -57,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--searchers", default=",".join(NAMES))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--calls", default="100,400", help="budgets of the search")
+    parser.add_argument("--calls", default="200,600", help="budgets of the search")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="run nothing")
     return parser.parse_args()

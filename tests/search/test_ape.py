@@ -358,6 +358,9 @@ def test_under_a_cap_on_calls_it_proposes_what_it_can_tell_apart():
     session.remaining = Budget(calls=300)
     APE(mode="forward", rounds=0).search(session)
     assert [n for _, n, _, _ in session.asked] == [6]  # 3 subsamples; 20 candidates at 15 calls
+    session.remaining = Budget(calls=100)
+    APE(mode="forward").search(session)
+    assert [(len(chats), n) for chats, n, _, _ in session.asked[1:]] == [(3, 2), (5, 1)]
 
 
 def test_rows_with_several_fields_are_shown_with_their_names():
