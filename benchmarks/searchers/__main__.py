@@ -37,7 +37,7 @@ from .tasks import TASKS
 
 def main() -> int:
     """Run what is missing, then print the tables."""
-    options = _options()
+    options = parser().parse_args()
     try:
         wanted = _wanted(options)
     except PromptOptError as error:
@@ -50,7 +50,8 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.searchers")
     parser.add_argument("--out", type=Path, required=True, help="results, a JSON object a line")
     parser.add_argument("--size", default="small", help="of the embedded model")
@@ -60,7 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--calls", default="200,600", help="budgets of the search")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="run nothing")
-    return parser.parse_args()
+    return parser
 
 
 def _wanted(options: argparse.Namespace) -> list[Cell]:
