@@ -22,6 +22,7 @@ import argparse
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -35,9 +36,9 @@ from .table import print_tables
 from .tasks import TASKS
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, then print the tables."""
-    options = parser().parse_args()
+    options = parser().parse_args(arguments)
     try:
         wanted = _wanted(options)
     except PromptOptError as error:

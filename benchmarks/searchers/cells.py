@@ -125,8 +125,9 @@ def read(path: Path) -> Iterator[Record]:
 
 def write(path: Path, record: Record) -> None:
     """Append a record; several processes may do so at once."""
+    cut = path.is_file() and path.read_bytes()[-1:] not in (b"", b"\n")  # a kill cut the last line short
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write("\n" * cut + json.dumps(record) + "\n")
 
 
 def cell_of(record: Record) -> Cell:
