@@ -101,14 +101,15 @@ def _run(wanted: list[Cell], options: argparse.Namespace) -> None:
     for cell in missing:
         places[cell.task, cell.seed].append(cell)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    began, number = time.monotonic(), 0
+    began, number, cpu = time.monotonic(), 0, 0.0
     with ProcessPoolExecutor(options.processes) as pool:
         running = [pool.submit(run_place, cells, options.size, options.out) for cells in places.values()]
         for finished in as_completed(running):
             records = finished.result()
             number += len(records)
-            minutes = (time.monotonic() - began) / 60
-            print(f"{number}/{len(missing)} runs, {minutes:.1f} minutes: {_said(records)}", flush=True)
+            cpu += sum(record.get("cpu_seconds", 0.0) for record in records) / 60
+            took = f"{(time.monotonic() - began) / 60:.1f} minutes ({cpu:.1f} of CPU)"
+            print(f"{number}/{len(missing)} runs, {took}: {_said(records)}", flush=True)
 
 
 def run_place(cells: list[Cell], size: str, out: Path) -> list[Record]:

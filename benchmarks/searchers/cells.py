@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def run(cell: Cell, model: LanguageModel) -> Record:
     seen, unseen = place.rows()
     decoding = Decoding(max_tokens=_limit([*seen, *unseen]))
     record = asdict(cell) | {"start": place.start, "seed_prompt": place.prompt}
+    began = time.process_time()
     try:
         study = promptopt.optimize(
             prompt=place.prompt,
@@ -86,6 +88,7 @@ def run(cell: Cell, model: LanguageModel) -> Record:
         "stopped": study.stopped,
         "prompt": study.best.instruction,
         "demonstrations": len(study.best.demonstrations),
+        "cpu_seconds": round(time.process_time() - began, 2),
     }
 
 
