@@ -2,7 +2,7 @@
 
     python -m benchmarks.searchers --out searchers.jsonl             # what is missing, then the tables
     python -m benchmarks.searchers --out searchers.jsonl --table     # the tables of what is there
-    python -m benchmarks.searchers --out searchers.jsonl --searchers ape,opro --tasks negation --seeds 1
+    python -m benchmarks.searchers --out searchers.jsonl --searchers ape,opro --tasks sort --seeds 1
 
 A run is an ordinary one, of the embedded model as target and proposer. The search may make so many model
 calls (--calls), the target's and the proposer's together, and every run gets the same number of calls more to
@@ -22,7 +22,7 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -76,17 +76,17 @@ def _wanted(options: argparse.Namespace) -> list[Cell]:
     return [
         Cell(searcher, task, seed, calls, model)
         for seed in range(options.seeds)
-        for task in _known("--tasks", options.tasks, TASKS)
+        for task in _known("--tasks", options.tasks.split(","), TASKS)
         for calls in sorted(map(int, options.calls.split(",")))
-        for searcher in _known("--searchers", options.searchers, NAMES)
+        for searcher in _known("--searchers", options.searchers.split(","), NAMES)
     ]
 
 
-def _known(where: str, given: str, names: tuple[str, ...]) -> list[str]:
-    for name in given.split(","):
+def _known(where: str, given: list[str], names: Collection[str]) -> list[str]:
+    for name in given:
         if name not in names:
-            raise ConfigError(where, "no such name", got=name, do=did_you_mean(name, names))
-    return given.split(",")
+            raise ConfigError(where, "no such name", got=name, do=did_you_mean(name, list(names)))
+    return given
 
 
 def _version(model: EmbeddedModel) -> str:

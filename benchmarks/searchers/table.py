@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from promptopt.proof.stats import format_number, mean_interval, paired_interval
 
 from .contenders import FLOORS
-from .tasks import STARTS
+from .tasks import STARTS, TASKS
 
+FORMS = tuple(dict.fromkeys(task.form for task in TASKS.values()))
 Record = Mapping[str, Any]
 Spot = tuple[str, int]
 """A task and a seed."""
@@ -37,7 +38,7 @@ def print_tables(records: Sequence[Record]) -> None:
 
 def by_searcher(found: Runs) -> list[str]:
     """Return the summary: a line a searcher, best mean score first, differences to the floors paired."""
-    names = ["searcher", "runs", "score", *(f"minus {floor}" for floor in FLOORS)]
+    names = ["searcher", "runs", "score", *(f"minus {floor}" for floor in FLOORS), *FORMS]
     lines = _head([*names, *(f"{start} start" for start in STARTS), "candidates", "calls", "tokens"])
     ranked = sorted(found.items(), key=lambda entry: -_score(entry[1].values()))
     for name, runs in ranked:
@@ -48,7 +49,8 @@ def by_searcher(found: Runs) -> list[str]:
                     str(len(runs)),
                     _mean([record["score"] for record in runs.values()], [task for task, _ in runs]),
                     *(_against(runs, found.get(floor, {})) if floor != name else "" for floor in FLOORS),
-                    *(_of_start(runs, start) for start in STARTS),
+                    *(_share(runs, lambda r, form=form: TASKS[r["task"]].form == form) for form in FORMS),
+                    *(_share(runs, lambda r, start=start: r["start"] == start) for start in STARTS),
                     *(
                         f"{fmean(record[key] for record in runs.values()):,.0f}"
                         for key in ("candidates", "spent", "tokens")
@@ -74,8 +76,9 @@ def _score(records: Any) -> float:
     return fmean(record["score"] for record in records)
 
 
-def _of_start(runs: Mapping[Spot, Record], start: str) -> str:
-    its = [record for record in runs.values() if record["start"] == start]
+def _share(runs: Mapping[Spot, Record], belongs: Callable[[Record], bool]) -> str:
+    """Return the mean score of those runs that belong to a part of the bench."""
+    its = [record for record in runs.values() if belongs(record)]
     return format_number(_score(its)) if its else "-"
 
 
