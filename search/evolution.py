@@ -48,7 +48,7 @@ DE_PAPER = (
 )
 """The paper's differential evolution in one call (figure 2, without its worked example)."""
 
-GENERATIONS = 2
+GENERATIONS = 3
 """With fewer generations nothing evolves: under a cap on calls, rows are given up first."""
 CALLS = {"ga": 2, "de": 3}
 """Calls of the proposer that a child takes."""
@@ -94,7 +94,7 @@ class Evolution:
             APE does; `paraphrase` asks for variations of those that are there. The paper takes prompts
             written by people and by APE, and paraphrases.
         rows: search rows that a child is scored on; fewer where a cap on calls would else end the search
-            within two generations.
+            within three generations.
         keep: how many of the best are scored on every search row in the end.
         patience: generations in a row without anything new that end the search.
         crossover: meta-prompt with `{{first}}` and `{{second}}`.

@@ -41,7 +41,7 @@ OPRO_PAPER = (
 SCORED_PAPER = "text:\n{{instruction}}\nscore:\n{{score}}"
 """One entry of the paper's trajectory."""
 
-STEPS = 3
+STEPS = 5
 """With fewer steps there is no trajectory to learn from: under a cap on calls, rows are given up first."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -75,7 +75,7 @@ class OPRO:
         top: how many of the best instructions are shown.
         exemplars: search rows shown.
         rows: search rows that a proposal is scored on; fewer where a cap on calls would else end the search
-            within three steps.
+            within five steps.
         keep: how many of the best are scored on every search row in the end.
         digits: `drop` proposals with numbers that the seed prompt does not hold, `allow` them, or `auto`:
             drop them where most answers of the search rows are numbers and they may give answers away.

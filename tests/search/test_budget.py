@@ -41,7 +41,7 @@ def test_those_that_score_on_a_fixed_number_of_rows_take_fewer_of_them_for_all(n
     session.remaining = Budget(calls=500)
     build("searchers", name).search(session)
     *searched, last = session.scored
-    assert {len(rows) for _, rows in searched} == {{"opro": 19, "evolution": 14, "breeder": 15}[name]}
+    assert {len(rows) for _, rows in searched} == {{"opro": 11, "evolution": 10, "breeder": 15}[name]}
     assert len(last[1]) == 60
 
 
