@@ -29,7 +29,7 @@ from .contracts.model import (
 )
 from .errors import BudgetExhausted, ConfigError, ContractError, ModelError
 from .journal import Call, Journal
-from .ledger import Ledger, Ticket
+from .ledger import Ledger, Spent, Ticket
 from .records import Usage, canonical_json, digest_text
 
 KEY_VERSION = 1
@@ -190,6 +190,8 @@ class Caller:
                 with self._landed:
                     if elsewhere & self._flying:
                         self._landed.wait(timeout=1.0)
+            elif len(outcomes) < len(wanted):
+                raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
 
     def _identity(self, role: str) -> ModelIdentity:
@@ -200,20 +202,34 @@ class Caller:
     def _sort_out(
         self, role: str, wanted: Mapping[str, _Wish], outcomes: dict[str, Outcome]
     ) -> tuple[list[_Purchase], set[str]]:
-        """Fill in what is known; claim what nobody is buying; return both the claimed and the others'."""
+        """Fill in what is known; claim what nobody is buying; return both the claimed and the others'.
+
+        What is known is used in its turn, and only as far as the budget would have bought it here. The
+        journal may hold it because it was bought later, or by another searcher; a run that is resumed must
+        stop where it stopped before.
+        """
         to_buy: list[_Purchase] = []
         elsewhere: set[str] = set()
+        ahead, full = Spent(), False
         with self._landed:
             missing = {key: wish for key, wish in wanted.items() if key not in outcomes}
             known = self._known(role, missing)
             for key, wish in missing.items():
-                if key in known:
-                    outcomes[key] = self._first_use(role, key, known[key])
+                call = known.get(key)
+                if call is not None:
+                    if key not in self._used and call.attempts:
+                        planned = self.ledger.plan(role, call.attempts, worst_case(wish.request), ahead)
+                        full = full or not self.ledger.carries(planned)
+                        if full:
+                            continue
+                    outcomes[key] = self._first_use(role, key, call)
                 elif key in self._flying:
                     elsewhere.add(key)
-                else:
+                elif not full:
+                    bound = worst_case(wish.request)
+                    ahead = self.ledger.plan(role, 1, bound, ahead)
                     self._flying.add(key)
-                    to_buy.append(_Purchase(key, wish.request, wish.text, worst_case(wish.request)))
+                    to_buy.append(_Purchase(key, wish.request, wish.text, bound))
         return to_buy, elsewhere
 
     def _known(self, role: str, wanted: Mapping[str, _Wish]) -> dict[str, Call]:

@@ -209,6 +209,20 @@ class Ledger:
                 return count
         return len(bounds)
 
+    def carries(self, planned: Spent) -> bool:
+        """Whether what is planned is within caps and limit.
+
+        This is asked of answers that are there already. Losses are left out, as in `remaining`, and so is the
+        clock: a resumed run must use what the first one used.
+        """
+        with self._lock:
+            used = self._total + self._reserved + planned
+            return not (self._passed(used + self._held) or self._over_limit(used))
+
+    def plan(self, role: str, calls: int, bound: Usage, ahead: Spent) -> Spent:
+        """Return what so many calls, of `bound` in all, come to together with what is planned `ahead`."""
+        return ahead + self._amount(role, calls, bound)
+
     def settle(self, ticket: Ticket, usage: Usage | None, seconds: float = 0.0) -> None:
         """Turn a reservation into spending: `usage`, or the whole bound when it was never seen."""
         actual = self._amount(ticket.role, 1, ticket.bound if usage is None else usage)
@@ -231,14 +245,18 @@ class Ledger:
     def blocked_by(self, used: Spent) -> str:
         """Return which cap `used` (or the clock) would pass, in words; empty when none."""
         cap = self.budget
+        if (passed := self._passed(used)) or cap.minutes is None:
+            return passed
+        return f"{cap.minutes} minutes" if self.elapsed + self._held.seconds > cap.minutes * 60 else ""
+
+    def _passed(self, used: Spent) -> str:
+        cap = self.budget
         if cap.calls is not None and used.calls > cap.calls:
             return f"{cap.calls} calls"
         if cap.tokens is not None and used.tokens > cap.tokens:
             return f"{cap.tokens} tokens"
         if cap.usd is not None and used.usd > cap.usd:
             return f"{cap.usd} US dollars"
-        if cap.minutes is not None and self.elapsed + self._held.seconds > cap.minutes * 60:
-            return f"{cap.minutes} minutes"
         return ""
 
     def why_blocked(self, role: str, bound: Usage) -> str:

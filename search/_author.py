@@ -72,27 +72,38 @@ class Author:
     _last: str | None = field(default=None, init=False)
     _barren: int = field(default=0, init=False)
 
-    def ask(self, texts: Sequence[str], n: int = 1) -> list[list[str]]:
-        """Return the replies to each text, asked `n` times; failed calls are left out."""
+    def ask(self, texts: Sequence[str], n: int = 1, suffixes: Sequence[str] | None = None) -> list[list[str]]:
+        """Return the replies to each text, asked `n` times; failed calls are left out.
+
+        `suffixes`, one a text, ask for what stands between the two.
+        """
         if not texts:
             return []
+        insertion = {} if suffixes is None else {"suffixes": suffixes}
         drawn = self.session.propose(
             [chat(text) for text in texts],
             n,
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,
+            **insertion,
         )
         self.asked += n * len(texts)
         self.replies += sum(map(len, drawn))
         return drawn
 
-    def draw(self, texts: Sequence[str], n: int = 1, read: Reader | None = None) -> list[list[str]]:
+    def draw(
+        self,
+        texts: Sequence[str],
+        n: int = 1,
+        read: Reader | None = None,
+        suffixes: Sequence[str] | None = None,
+    ) -> list[list[str]]:
         """Ask each text `n` times and return the instructions that `read` finds, by default one a reply."""
         reader = read or (lambda reply: [read_one(reply, self.max_chars)])
         return [
             [text for reply in replies for text in self._use(reader(reply), reply)]
-            for replies in self.ask(texts, n)
+            for replies in self.ask(texts, n, suffixes)
         ]
 
     def draw_each(self, texts: Sequence[str | None]) -> list[str | None]:

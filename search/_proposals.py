@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from promptopt.contracts.searcher import Session
-from promptopt.errors import ModelError, TemplateError
+from promptopt.errors import TemplateError
 from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Example, FrozenMap
 from promptopt.template import fill, slots
 
-from ._text import chat, copies_pair, number_word, read_instruction, show_rows
+from ._author import Author
+from ._text import chat, number_word, read_instruction, show_rows
 
 SUMMARY = (
     "Here are rows of a data set, inputs and outputs:\n\n{{demonstrations}}\n\n"
@@ -42,7 +43,7 @@ TIPS = (
 
 
 def propose(
-    session: Session,
+    author: Author,
     base: Prompt,
     meta_prompt: str,
     shown: Sequence[Sequence[Demonstration]],
@@ -51,67 +52,58 @@ def propose(
     summary: str,
     wanted: int,
     draws: int,
-    temperature: float,
-    max_tokens: int,
-    max_chars: int,
 ) -> list[str]:
-    """Return up to `wanted` new instructions: from each chat in turn its next one that can be read.
+    """Return up to `wanted` new instructions: from each chat in turn its next one that can be used.
 
     Args:
-        session: whose proposer is asked.
+        author: asks the proposer, and holds back what cannot be used.
         base: the prompt to improve.
         meta_prompt: with `{{demonstrations}}`, and any of `{{number}}`, `{{summary}}`, `{{instruction}}`,
             `{{description}}` and `{{tip}}`.
         shown: one set of demonstrations a chat.
-        rows: the rows behind the summary; none may be quoted by an instruction, nor any other search row.
+        rows: the rows behind the summary.
         summary: how the proposer is asked for the summary, if the meta-prompt shows it.
         wanted: instructions besides the base's.
         draws: replies drawn to each chat.
-        temperature: of the proposer.
-        max_tokens: most tokens of a reply.
-        max_chars: longer instructions are dropped.
 
     Raises:
         TemplateError: the meta-prompt shows no rows.
         ModelError: no reply holds an instruction.
     """
-    where = "searcher joint"
     if "demonstrations" not in slots(meta_prompt):
         raise TemplateError(
-            where, "a meta-prompt shows no rows", got=meta_prompt, do="add {{demonstrations}}"
+            f"searcher {author.name}",
+            "a meta-prompt shows no rows",
+            got=meta_prompt,
+            do="add {{demonstrations}}",
         )
+    session = author.session
     fields = session.task.fields
     values = {
         "instruction": base.instruction,
         "description": session.task.description,
-        "summary": _summary(session, summary, rows, max_tokens) if "summary" in slots(meta_prompt) else "",
+        "summary": _summary(session, summary, rows, author.max_tokens)
+        if "summary" in slots(meta_prompt)
+        else "",
     }
-    chats = [
-        chat(
-            fill(
-                meta_prompt,
-                values
-                | {
-                    "demonstrations": show_rows([_row(one) for one in its], fields),
-                    "number": number_word(len(its)),
-                    "tip": TIPS[place % len(TIPS)],
-                },
-            )
+    texts = [
+        fill(
+            meta_prompt,
+            values
+            | {
+                "demonstrations": show_rows([_row(one) for one in its], fields),
+                "number": number_word(len(its)),
+                "tip": TIPS[place % len(TIPS)],
+            },
         )
         for place, its in enumerate(shown)
     ]
-    replies = session.propose(chats, draws, temperature=temperature, max_tokens=max_tokens)
-    in_turn = [its[turn] for turn in range(draws) for its in replies if turn < len(its)]
-    read = [text for text in (read_instruction(reply, max_chars) for reply in in_turn) if text]
-    if not read:
-        raise ModelError(
-            where,
-            f"the proposer's {len(in_turn)} replies hold no instruction",
-            got=in_turn[0] if in_turn else None,
-            do="try another proposer, or other max_tokens, max_chars or meta-prompt",
-        )
-    fresh = [t for t in read if t != base.instruction and not copies_pair(t, session.task.rows)]
-    return list(dict.fromkeys(fresh))[:wanted]
+    drawn = author.draw(texts, draws, lambda reply: [read_instruction(reply, author.max_chars)])
+    author.check()
+    author.known.add(base)
+    in_turn = [its[turn] for turn in range(draws) for its in drawn if turn < len(its)]
+    fresh = [text for text in in_turn if author.child(text, [base], author.name)]
+    return fresh[:wanted]
 
 
 def _summary(session: Session, meta_prompt: str, rows: Sequence[Example], max_tokens: int) -> str:

@@ -12,22 +12,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from promptopt.contracts.searcher import Session
-from promptopt.errors import ConfigError, ModelError, TemplateError, UnsupportedError
+from promptopt.errors import ConfigError, TemplateError, UnsupportedError
 from promptopt.prompt import Prompt
 from promptopt.records import Example
 from promptopt.template import fill, slots
 
+from ._author import Author, Reader
+from ._budget import affordable
 from ._choice import choose, starting
-from ._text import (
-    VARIATION,
-    chat,
-    check_has_place,
-    copies_pair,
-    number_word,
-    read_instruction,
-    show_rows,
-    unique,
-)
+from ._text import VARIATION, check_has_place, number_word, read_instruction, show_rows
 
 FORWARD = (
     "I gave a friend an instruction and {{number}} inputs. The friend read the instruction and wrote "
@@ -67,7 +60,8 @@ class APE:
             middle of a text, which needs a proposer that can; `auto` takes turns where it can insert.
         num_subsamples: sets of demonstrations drawn from the search rows.
         num_demos: rows in a set.
-        num_prompts_per_subsample: completions drawn for a set; together these are U of algorithm 1.
+        num_prompts_per_subsample: completions drawn for a set; together these are U of algorithm 1. Under a
+            cap on calls they are as many as it pays to tell apart (`_budget`).
         rounds: resampling rounds (section 3.3); 0 stops after the first filtering.
         keep: U_k, how many of the best go on to be resampled.
         variations: resamples of each kept instruction in a round.
@@ -108,44 +102,40 @@ class APE:
             UnsupportedError: `insert` was asked for and the proposer cannot.
             ModelError: the proposer gave nothing that can be read as an instruction.
         """
-        seed = session.task.seed_prompt
-        check_has_place(seed, "searcher ape")
-        pool = unique([*starting(session), *self._propose(session)])  # algorithm 1, line 1
-        kept = self._filter(session, pool)  # lines 3 to 7
+        check_has_place(session.task.seed_prompt, "searcher ape")
+        with Author(session, "ape", self.temperature, self.top_p, self.max_tokens, self.max_chars) as author:
+            session.score(self._search(session, author))  # algorithm 1, line 10
+
+    def _search(self, session: Session, author: Author) -> list[Prompt]:
+        """Return what is left after the last round."""
+        given = [prompt for prompt in starting(session) if author.known.add(prompt)]
+        kept = self._filter(session, [*given, *self._propose(session, author)])  # lines 1 to 7
         for _ in range(self.rounds):  # line 8
-            variants = [prompt for prompt in self._resample(session, kept) if prompt not in pool]
+            variants = self._resample(session, author, kept)
             if not variants:
                 break
-            pool = unique([*pool, *variants])
-            kept = self._filter(session, unique([*kept, *variants]))
-        session.score(kept)  # line 10
+            kept = self._filter(session, [*kept, *variants])
+        return kept
 
     def _filter(self, session: Session, pool: Sequence[Prompt]) -> list[Prompt]:
         return choose(session, pool, self.keep, self.reward)
 
-    def _propose(self, session: Session) -> list[Prompt]:
+    def _propose(self, session: Session, author: Author) -> list[Prompt]:
         rows = [row for row in session.task.rows if row.answer]
         if not rows:
             raise ConfigError(
                 "searcher ape", "no search row has an answer to show the proposer", do="give the rows answers"
             )
         kinds = self._kinds(session)
+        wanted = affordable(session, len(kinds) * self.num_prompts_per_subsample)
         shown = [session.rng.sample(rows, min(self.num_demos, len(rows))) for _ in kinds]
-        replies: list[tuple[str, str]] = []
+        found: list[Prompt | None] = []
         for kind in dict.fromkeys(kinds):
             chosen = [demos for demos, its in zip(shown, kinds, strict=True) if its == kind]
-            replies += [(kind, reply) for reply in self._complete(session, kind, chosen)]
-        read = [(kind, self._read(session, reply)) for kind, reply in replies]
-        seed = session.task.seed_prompt
-        proposals = [seed.child(instruction=text, origin=f"ape/{kind}") for kind, text in read if text]
-        if not proposals:
-            raise ModelError(
-                "searcher ape",
-                f"the proposer's {len(replies)} replies hold no instruction",
-                got=replies[0][1] if replies else None,
-                do="try another proposer, or other max_tokens, max_chars or meta-prompt",
-            )
-        return proposals
+            for text in self._complete(session, author, kind, chosen, max(1, wanted // len(kinds))):
+                found.append(author.child(text, [session.task.seed_prompt], f"ape/{kind}"))
+        author.check()
+        return [prompt for prompt in found if prompt is not None]
 
     def _kinds(self, session: Session) -> list[str]:
         """Return how each subsample is asked about: in turns, where the proposer can do both."""
@@ -160,19 +150,19 @@ class APE:
             )
         return ["forward"] * self.num_subsamples
 
-    def _complete(self, session: Session, kind: str, shown: Sequence[Sequence[Example]]) -> list[str]:
-        """Draw the completions of one meta-prompt, `num_prompts_per_subsample` for each set of rows."""
+    def _complete(
+        self, session: Session, author: Author, kind: str, shown: Sequence[Sequence[Example]], n: int
+    ) -> list[str]:
+        """Draw the completions of one meta-prompt, n for each set of rows."""
         before, after = self._meta_prompt(kind)
         values = [self._values(session, rows) for rows in shown]
-        drawn = session.propose(
-            [chat(fill(before, its)) for its in values],
-            self.num_prompts_per_subsample,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
+        drawn = author.draw(
+            [fill(before, its) for its in values],
+            n,
+            self._reader,
             suffixes=None if after is None else [fill(after, its) for its in values],
         )
-        return [reply for replies in drawn for reply in replies]
+        return [text for texts in drawn for text in texts]
 
     def _meta_prompt(self, kind: str) -> tuple[str, str | None]:
         """Return what stands before the instruction, and behind it if it is to be inserted."""
@@ -201,23 +191,20 @@ class APE:
             "description": session.task.description,
         }
 
-    def _resample(self, session: Session, kept: Sequence[Prompt]) -> list[Prompt]:
-        """Return variations of the kept instructions, in their order."""
+    def _resample(self, session: Session, author: Author, kept: Sequence[Prompt]) -> list[Prompt]:
+        """Return new variations of the kept instructions, in their order."""
         parents = [prompt for prompt in kept if prompt.instruction]
-        drawn = session.propose(
-            [chat(fill(self.variation, {"instruction": parent.instruction})) for parent in parents],
-            self.variations,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-        )
-        return [
-            parent.child(instruction=text, origin="ape/resample")
-            for parent, replies in zip(parents, drawn, strict=True)
-            for text in (self._read(session, reply) for reply in replies)
-            if text
+        wanted = affordable(session, len(parents) * self.variations)
+        parents = parents[:wanted]
+        variations = wanted // max(1, len(parents))
+        asked = [fill(self.variation, {"instruction": parent.instruction}) for parent in parents]
+        made = [
+            author.child(text, [parent], "ape/resample")
+            for parent, texts in zip(parents, author.draw(asked, variations, self._reader), strict=True)
+            for text in texts
         ]
+        return [prompt for prompt in made if prompt is not None]
 
-    def _read(self, session: Session, reply: str) -> str | None:
-        text = read_instruction(reply, self.max_chars)
-        return None if text is None or copies_pair(text, session.task.rows) else text
+    @property
+    def _reader(self) -> Reader:
+        return lambda reply: [read_instruction(reply, self.max_chars)]

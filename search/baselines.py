@@ -8,14 +8,16 @@ from typing import Annotated
 from pydantic import Field
 
 from promptopt.contracts.searcher import Session
-from promptopt.errors import ConfigError, ModelError
+from promptopt.errors import ConfigError
 from promptopt.parts import Part, open_parts
 from promptopt.prompt import Prompt
 from promptopt.template import fill
 
+from ._author import Author
+from ._budget import affordable
 from ._choice import choose
 from ._demos import check_shows, demonstration, part_rows, score_fully, showing
-from ._text import VARIATION, chat, check_has_place, read_instruction, unique
+from ._text import VARIATION, check_has_place, read_instruction
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Paraphrases:
     equal share of the paraphrases each, of the best prompt so far.
 
     Attributes:
-        n: paraphrases drawn.
+        n: paraphrases drawn, or as many as a cap on calls pays to tell apart.
         variation: meta-prompt with the slot `{{instruction}}`.
         temperature: of the proposer.
         top_p: of the proposer.
@@ -60,36 +62,32 @@ class Paraphrases:
         """
         best = session.task.seed_prompt
         parts = open_parts(session.task.parts, best)
-        for number, part in enumerate(parts):
-            if part.name == "instruction":
-                check_has_place(best, "searcher paraphrases")
-            if not part.get(best):
-                raise ConfigError(
-                    "searcher paraphrases",
-                    f"the prompt has no {part.about}",
-                    do="write one, or use the searcher ape",
-                )
-            share = (number + 1) * self.n // len(parts) - number * self.n // len(parts)
-            pool = unique([best, *self._paraphrase(session, best, part, max(1, share))])
-            (best,) = choose(session, pool, 1)
+        with Author(
+            session, "paraphrases", self.temperature, self.top_p, self.max_tokens, self.max_chars
+        ) as author:
+            author.known.add(best)
+            for number, part in enumerate(parts):
+                if part.name == "instruction":
+                    check_has_place(best, "searcher paraphrases")
+                if not part.get(best):
+                    raise ConfigError(
+                        "searcher paraphrases",
+                        f"the prompt has no {part.about}",
+                        do="write one, or use the searcher ape",
+                    )
+                share = (number + 1) * self.n // len(parts) - number * self.n // len(parts)
+                made = self._paraphrase(author, best, part, affordable(session, max(1, share)))
+                (best,) = choose(session, [best, *made], 1)
 
-    def _paraphrase(self, session: Session, prompt: Prompt, part: Part, n: int) -> list[Prompt]:
-        (replies,) = session.propose(
-            [chat(fill(self.variation, {"instruction": part.get(prompt)}))],
+    def _paraphrase(self, author: Author, prompt: Prompt, part: Part, n: int) -> list[Prompt]:
+        (texts,) = author.draw(
+            [fill(self.variation, {"instruction": part.get(prompt)})],
             n,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
+            lambda reply: [read_instruction(reply, self.max_chars)],
         )
-        texts = [text for text in (read_instruction(reply, self.max_chars) for reply in replies) if text]
-        if not texts:
-            raise ModelError(
-                "searcher paraphrases",
-                f"the proposer's {len(replies)} replies hold no instruction",
-                got=replies[0] if replies else None,
-                do="try another proposer, or other max_tokens or max_chars",
-            )
-        return [part.child(prompt, text, origin="paraphrases") for text in texts]
+        author.check()
+        made = [author.admit(part.child(prompt, text, origin="paraphrases")) for text in texts]
+        return [child for child in made if child is not None]
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class RandomDemos:
     Rows to show come from the end of the search rows, and sets are scored on the others.
 
     Attributes:
-        n: sets drawn.
+        n: sets drawn, or as many as a cap on calls pays to tell apart.
         k: demonstrations of a set.
         pool: share of the search rows kept for showing; it grows to k rows where half of them allow it.
     """
@@ -119,6 +117,7 @@ class RandomDemos:
         check_shows(seed, "searcher random_demos")
         parted = part_rows(session.task.rows, self.pool, self.k, "searcher random_demos")
         pool = [demonstration(row) for row in parted.pool]
-        sets = [session.rng.sample(pool, min(self.k, len(pool))) for _ in range(self.n)]
+        n = affordable(session, self.n)
+        sets = [session.rng.sample(pool, min(self.k, len(pool))) for _ in range(n)]
         children = [showing(seed, shown, "random_demos") for shown in sets]
         score_fully(session, choose(session, [seed, *children], 1, rows=parted.scored))

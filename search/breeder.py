@@ -21,6 +21,7 @@ from promptopt.template import fill
 
 from . import _breeding as wordings
 from ._author import Author, need_slots
+from ._budget import rows_each
 from ._choice import starting
 from ._fitness import fitness, roulette
 from ._text import check_has_place, number_word, show_rows, unique
@@ -39,6 +40,8 @@ Operator = Literal[
 OPERATORS: tuple[Operator, ...] = get_args(Operator)
 ALIKE = 0.95
 """Instructions more alike than this are not listed side by side (section 3.2.2)."""
+GENERATIONS = 4
+"""With fewer generations nothing is bred: under a cap on calls, rows are given up first."""
 WORKED = 5
 """Most worked rows that a Lamarckian mutation is shown."""
 
@@ -121,7 +124,8 @@ class Breeder:
         operators: those that are drawn from.
         crossover_rate: chance of prompt crossover.
         shuffle_rate: chance of context shuffling.
-        rows: search rows that a unit is scored on.
+        rows: search rows that a unit is scored on; fewer where a cap on calls would else end the search
+            within four generations.
         keep: how many of the best are scored on every search row in the end.
         patience: generations in a row without anything new that end the search.
         mutations: mutation-prompts to start from.
@@ -192,17 +196,19 @@ class Breeder:
 
     def _breed(self, session: Session, author: Author) -> list[Unit]:
         """Return the last generation."""
-        units = self._first(session, author)
+        # A generation bears half as many as there are units.
+        rows = rows_each(session, self.rows, self.population + GENERATIONS * self.population // 2)
+        units = self._first(session, author, rows)
         for _ in range(self.generations):
             if len(units) < 2:
                 break
             passed = author.passed
-            units = self._generation(session, author, units)
+            units = self._generation(session, author, units, rows)
             if author.is_over(author.passed > passed, self.patience):
                 break
         return units
 
-    def _first(self, session: Session, author: Author) -> list[Unit]:
+    def _first(self, session: Session, author: Author, rows: int) -> list[Unit]:
         """Return what there is to start from, and what mutation-prompts and thinking styles make of the task.
 
         Section 3.1.
@@ -220,10 +226,10 @@ class Breeder:
             found += [(child, m) for child, m in zip(children, drawn, strict=True) if child is not None]
             if len(found) == self.population:
                 break
-        evaluations = session.score([prompt for prompt, _ in found], self.rows)
+        evaluations = session.score([prompt for prompt, _ in found], rows)
         return [Unit(prompt, m, its) for (prompt, m), its in zip(found, evaluations, strict=True)]
 
-    def _generation(self, session: Session, author: Author, units: Sequence[Unit]) -> list[Unit]:
+    def _generation(self, session: Session, author: Author, units: Sequence[Unit], rows: int) -> list[Unit]:
         """Pair the units, and let a mutated copy of each winner overwrite the loser."""
         units = note_elite(units)
         order = session.rng.sample(range(len(units)), len(units))
@@ -235,7 +241,7 @@ class Breeder:
             self._deliver(session, author, birth, text) for birth, text in zip(births, texts, strict=True)
         ]
         born = [(birth, child) for birth, child in zip(births, children, strict=True) if child is not None]
-        evaluations = session.score([child for _, child in born], self.rows) if born else []
+        evaluations = session.score([child for _, child in born], rows) if born else []
         after = list(units)
         for (birth, child), evaluation in zip(born, evaluations, strict=True):
             after[birth.loser] = Unit(child, birth.mutation, evaluation, birth.parent.elites)

@@ -12,6 +12,7 @@ from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt, Retriever
 
 from ._bootstrap import diverse, traces
+from ._budget import affordable
 from ._choice import best_start, choose
 from ._demos import (
     Parted,
@@ -61,7 +62,7 @@ class Demos:
     Attributes:
         method: how sets are found.
         most: demonstrations at most.
-        sets: sets drawn.
+        sets: sets drawn, or as many as a cap on calls pays to tell apart.
         width: rows tried at each step of `greedy`.
         orders: permutations of the best set tried; 0 keeps the order in which it was found.
         keep: best prompts that are scored on all rows.
@@ -96,14 +97,17 @@ class Demos:
 
     def _random(self, session: Session, base: Prompt, parted: Parted) -> list[Prompt]:
         pool = [demonstration(row) for row in parted.pool]
-        return self._best(session, base, parted, draw(session.rng, pool, self.sets, self.most))
+        return self._best(
+            session, base, parted, draw(session.rng, pool, affordable(session, self.sets), self.most)
+        )
 
     def _bootstrapped(self, session: Session, base: Prompt, parted: Parted) -> list[Prompt]:
         kept = traces(session, base, parted.pool, self.right)
         if not kept:
             return self._random(session, base, parted)
         clustered = [diverse(session.rng, parted.pool, kept, k) for k in powers(self.most)]
-        return self._best(session, base, parted, [*clustered, *draw(session.rng, kept, self.sets, self.most)])
+        drawn = draw(session.rng, kept, affordable(session, self.sets), self.most)
+        return self._best(session, base, parted, [*clustered, *drawn])
 
     def _best(
         self, session: Session, base: Prompt, parted: Parted, sets: Sequence[tuple[Demonstration, ...]]

@@ -19,10 +19,10 @@ from promptopt.prompt import Prompt
 from promptopt.records import Evaluation
 from promptopt.template import fill
 
-from ._author import Known, need_slots
+from ._author import Author, need_slots
 from ._choice import best_start, choose
 from ._phrases import Phrase, add, delete, phrases, substitute, swap, words
-from ._text import chat, check_has_place, read_instruction
+from ._text import check_has_place, read_instruction
 
 PHRASE = "Say the following phrase in other words.\n\nPhrase: {{phrase}}\n\nIn other words:"
 """Paraphrase of one phrase; the paper uses PEGASUS, a paraphrase model."""
@@ -107,12 +107,16 @@ class PhraseEdits:
                 "the prompt has no instruction to edit",
                 do="write one, or use a searcher that does, such as ape",
             )
-        known = Known()
-        known.add(start)
-        beam = [Draft(start)]
+        with Author(session, "edit", self.temperature, 1.0, self.max_tokens, self.max_chars) as author:
+            author.known.add(start)
+            beam = self._climb(session, author, [Draft(start)])
+            session.score([draft.prompt for draft in beam])
+
+    def _climb(self, session: Session, author: Author, beam: list[Draft]) -> list[Draft]:
+        """Return the last beam."""
         patience = self.patience
         for iteration in range(self.iterations):
-            edited = [draft for base in beam for draft in self._edit(session, base, known)]
+            edited = [draft for base in beam for draft in self._edit(session, base, author)]
             found, improved = self._select(session, beam, edited)
             if not improved and edited and self.anneal:
                 found = self._anneal(session, beam[0], edited, iteration)
@@ -122,7 +126,7 @@ class PhraseEdits:
                 times = f"{self.patience + 1} iterations in a row" if self.patience else "1 iteration"
                 session.note(f"edit: ends here, after {times} without a better prompt")
                 break
-        session.score([draft.prompt for draft in beam])
+        return beam
 
     def _check(self) -> None:
         if not set(self.edits) - {"add"}:
@@ -132,7 +136,7 @@ class PhraseEdits:
         if "paraphrase" in self.edits:
             need_slots(f"{WHERE}.paraphrase", self.paraphrase, "phrase")
 
-    def _edit(self, session: Session, base: Draft, known: Known) -> list[Draft]:
+    def _edit(self, session: Session, base: Draft, author: Author) -> list[Draft]:
         """Return up to m different candidates that are l edits away from the base."""
         found: list[Draft] = []
         for _ in range(DRAWS * self.candidates):
@@ -143,10 +147,10 @@ class PhraseEdits:
                 if not possible:
                     break
                 operation = session.rng.choice(possible)
-                text, deleted = self._apply(session, operation, text, deleted)
+                text, deleted = self._apply(session, author, operation, text, deleted)
                 done.append(operation)
             child = base.prompt.child(instruction=text, origin=f"edit/{'+'.join(done)}")
-            if known.add(child):
+            if author.admit(child):
                 found.append(Draft(child, deleted))
             if len(found) == self.candidates:
                 break
@@ -163,7 +167,7 @@ class PhraseEdits:
         ]
 
     def _apply(
-        self, session: Session, operation: Operation, text: str, deleted: tuple[str, ...]
+        self, session: Session, author: Author, operation: Operation, text: str, deleted: tuple[str, ...]
     ) -> tuple[str, tuple[str, ...]]:
         """Return the text after an edit, and the phrases that may be added from then on."""
         places = self._places(text)
@@ -175,7 +179,7 @@ class PhraseEdits:
                 return swap(text, *session.rng.sample(places, 2)), deleted
             case "paraphrase":
                 place = session.rng.choice(places)
-                reworded = self._reword(session, text[place.start : place.end])
+                reworded = self._reword(author, text[place.start : place.end])
                 return substitute(text, place, reworded), deleted
             case "add":
                 at = session.rng.randrange(len(deleted))
@@ -185,15 +189,11 @@ class PhraseEdits:
     def _places(self, text: str) -> list[Phrase]:
         return words(text) if self.level == "word" else phrases(text)
 
-    def _reword(self, session: Session, phrase: str) -> str:
+    def _reword(self, author: Author, phrase: str) -> str:
         """Return a paraphrase of a phrase, or the phrase if none comes."""
-        (replies,) = session.propose(
-            [chat(fill(self.paraphrase, {"phrase": phrase}))],
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-        )
-        text = read_instruction(replies[0], self.max_chars) if replies else None
-        return text.rstrip(".") if text else phrase
+        asked = fill(self.paraphrase, {"phrase": phrase})
+        (texts,) = author.draw([asked], read=lambda reply: [read_instruction(reply, self.max_chars)])
+        return texts[0].rstrip(".") if texts else phrase
 
     def _select(
         self, session: Session, beam: Sequence[Draft], edited: Sequence[Draft]

@@ -20,6 +20,7 @@ from promptopt.prompt import Prompt
 from promptopt.template import fill
 
 from ._author import Author, need_slots
+from ._budget import rows_each
 from ._choice import starting
 from ._fitness import fitness, roulette
 from ._meta import CROSSOVER
@@ -47,6 +48,10 @@ DE_PAPER = (
 )
 """The paper's differential evolution in one call (figure 2, without its worked example)."""
 
+GENERATIONS = 3
+"""With fewer generations nothing evolves: under a cap on calls, rows are given up first."""
+CALLS = {"ga": 2, "de": 3}
+"""Calls of the proposer that a child takes."""
 INDUCED_FROM = 5
 """Rows shown to induce an instruction from, as APE does."""
 
@@ -88,7 +93,8 @@ class Evolution:
         start: how the population is filled up: `induce` lets the proposer guess from 5 input-output pairs, as
             APE does; `paraphrase` asks for variations of those that are there. The paper takes prompts
             written by people and by APE, and paraphrases.
-        rows: search rows that a child is scored on.
+        rows: search rows that a child is scored on; fewer where a cap on calls would else end the search
+            within three generations.
         keep: how many of the best are scored on every search row in the end.
         patience: generations in a row without anything new that end the search.
         crossover: meta-prompt with `{{first}}` and `{{second}}`.
@@ -139,13 +145,14 @@ class Evolution:
 
     def _evolve(self, session: Session, author: Author) -> list[Member]:
         """Return the last generation."""
-        members = best_first(self._score(session, self._first(session, author)))[: self.population]
+        rows = rows_each(session, self.rows, (1 + GENERATIONS) * self.population, CALLS[self.mode])
+        members = best_first(self._score(session, self._first(session, author), rows))[: self.population]
         evolve = self._ga if self.mode == "ga" else self._de
         for _ in range(self.generations):
             if len(members) < (2 if self.mode == "ga" else 3):
                 break
             passed = author.passed
-            members = evolve(session, author, members)
+            members = evolve(session, author, members, rows)
             if author.is_over(author.passed > passed, self.patience):
                 break
         return members
@@ -207,7 +214,7 @@ class Evolution:
         texts = author.draw_each([self._vary(parent.instruction) for parent in parents])
         return list(zip(parents, texts, strict=True))
 
-    def _ga(self, session: Session, author: Author, members: Sequence[Member]) -> list[Member]:
+    def _ga(self, session: Session, author: Author, members: Sequence[Member], rows: int) -> list[Member]:
         """Cross and mutate N pairs of parents; return the N best of all (algorithm 2)."""
         pairs = [draw_two(session.rng, members) for _ in range(self.population)]
         if self.whole is not None:
@@ -216,10 +223,10 @@ class Evolution:
             crossed = author.draw_each([self._cross(a.instruction, b.instruction) for a, b in pairs])
             texts = author.draw_each([self._vary(text) for text in crossed])
         children = [author.child(text, pair, "evolution/ga") for text, pair in zip(texts, pairs, strict=True)]
-        born = self._score(session, [child for child in children if child is not None])
+        born = self._score(session, [child for child in children if child is not None], rows)
         return best_first([*members, *born])[: self.population]
 
-    def _de(self, session: Session, author: Author, members: Sequence[Member]) -> list[Member]:
+    def _de(self, session: Session, author: Author, members: Sequence[Member], rows: int) -> list[Member]:
         """Let each member meet a mutant of two others and the best; return who won (algorithm 3)."""
         best = best_first(members)[0][0]
         basics = [prompt for prompt, _ in members]
@@ -241,17 +248,17 @@ class Evolution:
             author.child(text, [basic, *its, best], "evolution/de")
             for text, basic, its in zip(texts, basics, donors, strict=True)
         ]
-        born = iter(self._score(session, [child for child in children if child is not None]))
+        born = iter(self._score(session, [child for child in children if child is not None], rows))
         challengers = [None if child is None else next(born) for child in children]
         return [
             old if new is None or new[1] <= old[1] else new
             for old, new in zip(members, challengers, strict=True)
         ]
 
-    def _score(self, session: Session, prompts: Sequence[Prompt]) -> list[Member]:
+    def _score(self, session: Session, prompts: Sequence[Prompt], rows: int) -> list[Member]:
         if not prompts:
             return []
-        evaluations = session.score(prompts, self.rows)
+        evaluations = session.score(prompts, rows)
         return [(prompt, fitness(its)) for prompt, its in zip(prompts, evaluations, strict=True)]
 
     def _cross(self, first: str, second: str) -> str:

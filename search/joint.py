@@ -16,7 +16,9 @@ from pydantic import Field
 from promptopt.contracts.searcher import Session
 from promptopt.prompt import Demonstration, Prompt
 
+from ._author import Author
 from ._bootstrap import traces
+from ._budget import rows_each
 from ._choice import best_start
 from ._demos import Parted, check_shows, demonstration, draw, part_rows, score_fully, showing
 from ._proposals import GROUNDED, SUMMARY, propose
@@ -58,7 +60,7 @@ class Joint:
         most: demonstrations of a set at most.
         trials: pairs named by TPE.
         startup: how many of them are drawn at random (Optuna's default).
-        minibatch: rows of a block.
+        minibatch: rows of a block; fewer where a cap on calls does not pay for all trials.
         full_every: trials between full evaluations.
         keep: pairs with the best full evaluation that are scored on every row they do not show.
         pool: share of the search rows kept for showing; the others are scored on.
@@ -110,8 +112,9 @@ class Joint:
             (i, j): _pair(base, i, text, j, its) for i, text in enumerate(texts) for j, its in enumerate(sets)
         }
         trials = _Trials(session, pairs, parted.scored, (len(texts), len(sets)), self.startup)
+        minibatch = rows_each(session, self.minibatch, self.trials, 0)
         for number in range(1, self.trials + 1):
-            trials.try_next(self.minibatch)
+            trials.try_next(minibatch)
             if number % self.full_every == 0 or number == self.trials:
                 trials.evaluate_best()
         score_fully(session, trials.best(self.keep))
@@ -131,19 +134,17 @@ class Joint:
         """Return the base's instruction and those proposed from the sets."""
         if self.instructions == 1:
             return [base.instruction]
-        proposed = propose(
-            session,
-            base,
-            self.forward if self.proposals == "forward" else self.grounded,
-            [shown for shown in sets if shown],
-            parted.pool,
-            summary=self.summary,
-            wanted=self.instructions - 1,
-            draws=self.draws,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            max_chars=self.max_chars,
-        )
+        with Author(session, "joint", self.temperature, 1.0, self.max_tokens, self.max_chars) as author:
+            proposed = propose(
+                author,
+                base,
+                self.forward if self.proposals == "forward" else self.grounded,
+                [shown for shown in sets if shown],
+                parted.pool,
+                summary=self.summary,
+                wanted=self.instructions - 1,
+                draws=self.draws,
+            )
         return [base.instruction, *proposed]
 
 

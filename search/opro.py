@@ -20,6 +20,7 @@ from promptopt.records import Example
 from promptopt.template import fill, slots
 
 from ._author import Author, need_slots
+from ._budget import rows_each
 from ._choice import starting
 from ._fitness import fitness
 from ._meta import OPRO as META_PROMPT
@@ -40,6 +41,8 @@ OPRO_PAPER = (
 SCORED_PAPER = "text:\n{{instruction}}\nscore:\n{{score}}"
 """One entry of the paper's trajectory."""
 
+STEPS = 5
+"""With fewer steps there is no trajectory to learn from: under a cap on calls, rows are given up first."""
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 Positive = Annotated[int, Field(ge=1)]
@@ -71,7 +74,8 @@ class OPRO:
         proposals: drawn in a step.
         top: how many of the best instructions are shown.
         exemplars: search rows shown.
-        rows: search rows that a proposal is scored on.
+        rows: search rows that a proposal is scored on; fewer where a cap on calls would else end the search
+            within five steps.
         keep: how many of the best are scored on every search row in the end.
         digits: `drop` proposals with numbers that the seed prompt does not hold, `allow` them, or `auto`:
             drop them where most answers of the search rows are numbers and they may give answers away.
@@ -115,11 +119,13 @@ class OPRO:
         with self._author(session) as author:
             trajectory = self._improve(session, author)
             author.check()
-            session.score([prompt for prompt, _ in best(trajectory, self.keep)])
+            session.score([prompt for prompt, _ in best(trajectory, self.keep)[::-1]])
 
     def _improve(self, session: Session, author: Author) -> list[Scored]:
         """Return the trajectory after the last step."""
-        trajectory = self._score(session, [one for one in starting(session) if author.known.add(one)])
+        given = [one for one in starting(session) if author.known.add(one)]
+        rows = rows_each(session, self.rows, len(given) - 1 + STEPS * self.proposals)
+        trajectory = self._score(session, given, rows)
         top = self.top
         for _ in range(self.steps):
             shown = best(trajectory, top)
@@ -132,7 +138,7 @@ class OPRO:
             new = [child for child in children if child is not None]
             if author.is_over(bool(new), self.patience):
                 break
-            trajectory += self._score(session, new)
+            trajectory += self._score(session, new, rows)
         return trajectory
 
     def _author(self, session: Session) -> Author:
@@ -148,10 +154,10 @@ class OPRO:
             allows=lambda text: not drop or given.issuperset(NUMBER.findall(text)),
         )
 
-    def _score(self, session: Session, prompts: Sequence[Prompt]) -> list[Scored]:
+    def _score(self, session: Session, prompts: Sequence[Prompt], rows: int) -> list[Scored]:
         if not prompts:
             return []
-        evaluations = session.score(prompts, self.rows)
+        evaluations = session.score(prompts, rows)
         return [(prompt, fitness(its)) for prompt, its in zip(prompts, evaluations, strict=True)]
 
     def _ask(self, session: Session, shown: Sequence[Scored]) -> str:

@@ -17,6 +17,7 @@ from promptopt.prompt import Prompt
 from promptopt.template import fill, slots
 
 from ._author import Author, need_slots
+from ._budget import RACE, affordable
 from ._choice import choose, starting
 from ._meta import EDIT, ERROR, GRADIENT
 from ._replies import read_reasons, read_several
@@ -76,7 +77,8 @@ class ProTeGi:
         beam: b, prompts kept after a step.
         depth: r, steps.
         minibatch: search rows drawn for a step, on which the beam's errors are looked for.
-        groups: groups of errors drawn for each parent.
+        groups: groups of errors drawn for each parent; in all, no more than a cap on calls pays for, the best
+            parents' first.
         errors_per_group: most errors in a group.
         gradients: m, reasons asked for a group.
         edits: q, new instructions asked for a reason.
@@ -161,6 +163,7 @@ class ProTeGi:
                 asked.append((prompt, show_traces(group, rows, task.fields, self.error)))
         if not asked:
             return None
+        asked = asked[: affordable(session, len(asked), self._group_cost)]
         texts = [self._fill(self.gradient, prompt, shown, self.gradients) for prompt, shown in asked]
         most = _listed(self.gradient, self.gradients)
         gradients: list[Gradient] = []
@@ -172,6 +175,11 @@ class ProTeGi:
                 if not reasons:
                     author.hold("unreadable", reply)
         return gradients
+
+    @property
+    def _group_cost(self) -> int:
+        """Calls that a group of errors leads to: its reasons, and successors to race."""
+        return self.gradients * (1 + self.edits * (1 + self.paraphrases) * RACE)
 
     def _expand(self, session: Session, gradients: Sequence[Gradient], author: Author) -> list[Prompt]:
         """Edit along each gradient, paraphrase (algorithm 2, lines 4 to 6), cap each parent's successors."""

@@ -52,6 +52,36 @@ def test_answers_come_in_the_order_of_the_requests_and_only_once_each():
     journal.close()
 
 
+def test_what_another_bought_is_used_only_as_far_as_the_budget_would_have_bought_it():
+    model = FakeModel(echo)
+    rich, _, journal = make(model)
+    rich.ask("target", [ask_for(text) for text in "abcdef"])
+    poor, ledger, _ = make(model, Budget(calls=3), journal)
+    poor.ask("target", [ask_for("c")])
+    with pytest.raises(BudgetExhausted):
+        poor.ask("target", [ask_for(text) for text in "cbaxdef"])
+    assert ledger.total.calls == 3
+    assert [o.text for o in poor.ask("target", [ask_for(text) for text in "abc"])] == list("ABC")
+    with pytest.raises(BudgetExhausted):
+        poor.ask("target", [ask_for("d")])
+    assert len(model.requests) == 6
+    journal.close()
+
+
+def test_a_block_that_ended_ends_again_where_it_did_though_all_is_known_by_now():
+    model = FakeModel(echo)
+    journal = Journal()
+    for _ in range(2):
+        caller, ledger, _ = make(model, Budget(calls=9), journal)
+        with ledger.limited(2), pytest.raises(BudgetExhausted):
+            caller.ask("target", [ask_for(text) for text in "abcd"])
+        assert ledger.total.calls == 2
+        caller.ask("target", [ask_for(text) for text in "dcba"])
+        assert ledger.total.calls == 4
+    assert len(model.requests) == 4
+    journal.close()
+
+
 def test_samples_of_one_request_are_distinct_calls():
     model = FakeModel(lambda request: str(request.sample))
     caller, _, journal = make(model)

@@ -1,12 +1,16 @@
-"""Who runs on what: searchers by the name in the table, and tasks that differ in kind."""
+"""Who runs: searchers by the name in the table."""
 
 from __future__ import annotations
 
 from typing import Any
 
-CONTENDERS: dict[str, Any] = {
-    "paraphrases": {"name": "paraphrases", "n": 60},
-    "random_demos": "random_demos",
+FLOORS = ("paraphrases", "random_demos")
+"""What a searcher must beat to be worth recommending."""
+
+CALLS_A_TRY = 15
+"""Calls of the budget for which a floor tries one candidate more: its proposal, and first looks of a race."""
+
+SEARCHERS: dict[str, Any] = {
     "ape": "ape",
     "opro": "opro",
     "evolution_ga": {"name": "evolution", "mode": "ga"},
@@ -19,25 +23,13 @@ CONTENDERS: dict[str, Any] = {
     "joint": "joint",
     "portfolio": "portfolio",
 }
-"""By the name in the table: a searcher as a job file names it."""
+"""As a job file names them, with the options that they have by themselves."""
 
-FLOORS = ("paraphrases", "random_demos")
-"""What a searcher must beat to be worth recommending."""
+NAMES = (*FLOORS, *SEARCHERS)
 
-TASKS = (
-    "second_word_letter",
-    "last_letters",
-    "word_length",
-    "singular_to_plural",
-    "sum",
-    "max",
-    "last_word",
-    "negation",
-    "active_to_passive",
-    "sentence_type",
-    "topic",
-    "extract_number",
-    "taxonomy_animal",
-    "sort",
-)
-"""Families of benchmarks/embedded: letters, words, relations, numbers, sentences, lists, labels."""
+
+def contender(name: str, calls: int) -> Any:
+    """Return a searcher as a job file names it; a floor tries as many candidates as its budget pays for."""
+    if name in FLOORS:
+        return {"name": name, "n": max(1, calls // CALLS_A_TRY)}
+    return SEARCHERS[name]

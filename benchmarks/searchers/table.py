@@ -1,91 +1,99 @@
-"""Print results as Markdown: scores by task, then each searcher beside the floors."""
+"""Print results as Markdown: for each budget each searcher beside the floors, then scores by task."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from promptopt.proof.stats import format_number, mean_interval, paired_interval
 
 from .contenders import FLOORS
+from .tasks import STARTS, TASKS
 
+FORMS = tuple(dict.fromkeys(task.form for task in TASKS.values()))
 Record = Mapping[str, Any]
-Place = tuple[str, int]
+Spot = tuple[str, int]
 """A task and a seed."""
+Runs = Mapping[str, Mapping[Spot, Record]]
+"""By searcher, then by task and seed."""
 
 
 def print_tables(records: Sequence[Record]) -> None:
     """Print what the runs came to."""
-    by_searcher: dict[str, dict[Place, Record]] = defaultdict(dict)
+    for calls in sorted({record["calls"] for record in records}):
+        found: dict[str, dict[Spot, Record]] = defaultdict(dict)
+        for record in records:
+            if record["calls"] == calls and "error" not in record:
+                found[record["searcher"]][record["task"], record["seed"]] = record
+        if found:
+            print(f"\n## {calls} calls\n\n" + "\n".join(by_searcher(found)))
+            print("\n" + "\n".join(by_task(found)))
     for record in records:
-        if "error" not in record:
-            by_searcher[record["searcher"]][record["task"], record["seed"]] = record
-    print("\n" + "\n".join(by_task(by_searcher)))
-    print("\n" + "\n".join(by_gain(by_searcher)))
-    failed = [record for record in records if "error" in record]
-    for record in failed:
-        print(f"failed: {record['searcher']} {record['task']} {record['seed']}: {record['error']}")
+        if "error" in record:
+            where = " ".join(str(record[name]) for name in ("searcher", "task", "seed", "calls"))
+            print(f"failed: {where}: {record['error']}")
 
 
-def by_task(found: Mapping[str, Mapping[Place, Record]]) -> list[str]:
-    """Return test scores: a line a task, a column a searcher; mean and 95% interval over the seeds."""
-    tasks = list(dict.fromkeys(task for runs in found.values() for task, _ in runs))
-    lines = _head(["task", "seed prompt", *found])
-    for task in tasks:
-        runs = {name: [r for (of, _), r in runs.items() if of == task] for name, runs in found.items()}
-        seeds = {record["seed"]: record["seed_score"] for mine in runs.values() for record in mine}
-        cells = [_mean([record["score"] for record in mine]) for mine in runs.values()]
-        lines.append(_line([task, format_number(fmean(seeds.values())), *cells]))
-    return lines
-
-
-def by_gain(found: Mapping[str, Mapping[Place, Record]]) -> list[str]:
-    """Return the summary: a line a searcher, best mean score first."""
-    names = ["searcher", "runs", "score", "gain", *(f"minus {floor}" for floor in FLOORS)]
-    lines = _head([*names, "reliable", "candidates", "calls", "tokens", "seconds"])
-    ranked = sorted(found.items(), key=lambda entry: -fmean(r["score"] for r in entry[1].values()))
+def by_searcher(found: Runs) -> list[str]:
+    """Return the summary: a line a searcher, best mean score first, differences to the floors paired."""
+    names = ["searcher", "runs", "score", *(f"minus {floor}" for floor in FLOORS), *FORMS]
+    lines = _head([*names, *(f"{start} start" for start in STARTS), "candidates", "calls", "tokens"])
+    ranked = sorted(found.items(), key=lambda entry: -_score(entry[1].values()))
     for name, runs in ranked:
-        all_runs = list(runs.values())
-        means = [
-            f"{fmean(record[key] for record in all_runs):,.0f}"
-            for key in ("candidates", "calls", "tokens", "seconds")
-        ]
         lines.append(
             _line(
                 [
                     name,
                     str(len(runs)),
-                    format_number(fmean(record["score"] for record in all_runs)),
-                    _paired({place: record["gain"] for place, record in runs.items()}),
+                    _mean([record["score"] for record in runs.values()], [task for task, _ in runs]),
                     *(_against(runs, found.get(floor, {})) if floor != name else "" for floor in FLOORS),
-                    f"{sum(record['reliable'] for record in all_runs)}",
-                    *means,
+                    *(_share(runs, lambda r, form=form: TASKS[r["task"]].form == form) for form in FORMS),
+                    *(_share(runs, lambda r, start=start: r["start"] == start) for start in STARTS),
+                    *(
+                        f"{fmean(record[key] for record in runs.values()):,.0f}"
+                        for key in ("candidates", "spent", "tokens")
+                    ),
                 ]
             )
         )
     return lines
 
 
-def _against(runs: Mapping[Place, Record], floor: Mapping[Place, Record]) -> str:
-    shared = {
-        place: record["score"] - floor[place]["score"] for place, record in runs.items() if place in floor
-    }
-    return _paired(shared)
+def by_task(found: Runs) -> list[str]:
+    """Return scores: a line a task, a column a searcher; mean and 95% interval over the seeds."""
+    lines = _head(["task", "seed prompt", *found])
+    for task in dict.fromkeys(task for runs in found.values() for task, _ in runs):
+        mine = {name: [r for (of, _), r in runs.items() if of == task] for name, runs in found.items()}
+        seeds = {record["seed"]: record["baseline"] for its in mine.values() for record in its}
+        cells = [_mean([record["score"] for record in its]) for its in mine.values()]
+        lines.append(_line([task, format_number(fmean(seeds.values())), *cells]))
+    return lines
 
 
-def _paired(gains: Mapping[Place, float]) -> str:
-    """Return a mean with its interval over tasks: runs on one task are not independent."""
-    if not gains:
+def _score(records: Any) -> float:
+    return fmean(record["score"] for record in records)
+
+
+def _share(runs: Mapping[Spot, Record], belongs: Callable[[Record], bool]) -> str:
+    """Return the mean score of those runs that belong to a part of the bench."""
+    its = [record for record in runs.values() if belongs(record)]
+    return format_number(_score(its)) if its else "-"
+
+
+def _against(runs: Mapping[Spot, Record], floor: Mapping[Spot, Record]) -> str:
+    """Return the mean difference with its interval over tasks: the seeds of one task are not independent."""
+    shared = {spot: record["score"] - floor[spot]["score"] for spot, record in runs.items() if spot in floor}
+    if not shared:
         return "-"
-    values = list(gains.values())
-    interval = paired_interval(values, seed=0, groups=[task for task, _ in gains])
-    return f"{format_number(fmean(values), sign=True)} {interval}"
+    numbers = list(shared.values())
+    interval = paired_interval(numbers, seed=0, groups=[task for task, _ in shared])
+    return f"{format_number(fmean(numbers), sign=True)} {interval}"
 
 
-def _mean(values: Sequence[float]) -> str:
-    return f"{format_number(fmean(values))} {mean_interval(values)}" if values else "-"
+def _mean(values: Sequence[float], groups: Sequence[str] | None = None) -> str:
+    return f"{format_number(fmean(values))} {mean_interval(values, groups=groups)}" if values else "-"
 
 
 def _head(names: Sequence[str]) -> list[str]:

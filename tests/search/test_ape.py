@@ -38,6 +38,7 @@ class Script:
         self.remaining = Budget()
         self.reply, self.value, self.insert = reply, value, insert
         self.asked, self.selected, self.scored, self.probed = [], [], [], []
+        self.notes = []
 
     def propose(self, chats, n=1, *, suffixes=None, **options):
         before = sum(len(call[0]) for call in self.asked)
@@ -63,6 +64,9 @@ class Script:
         self.selected.append((list(prompts), k, reward))
         best = sorted(prompts, key=lambda prompt: -self.value(prompt.instruction))[:k]
         return [self.evaluation(prompt, reward) for prompt in best]
+
+    def note(self, text):
+        self.notes.append(text)
 
     def can(self, role, what):
         self.probed.append((role, what))
@@ -264,8 +268,13 @@ def test_insertion_asked_of_a_proposer_that_cannot_is_an_error():
             TemplateError,
             "needs [INSERT] once",
         ),
-        (APE(), Script(lambda text, i: "..."), ModelError, "90 replies hold no instruction; got '...'"),
-        (APE(), Script(lambda text, i: None), ModelError, "0 replies hold no instruction"),
+        (
+            APE(),
+            Script(lambda text, i: "..."),
+            ModelError,
+            "90 replies hold no usable instruction; got '...'",
+        ),
+        (APE(), Script(lambda text, i: None), ModelError, "0 replies hold no usable instruction"),
     ],
 )
 def test_what_cannot_work_is_a_clear_error(ape, session, error, message):
@@ -341,6 +350,17 @@ def test_proposals_that_quote_a_row_are_dropped():
     session = Script(lambda text, i: ["Write it.", "in3 becomes out3"][i % 2])
     APE(mode="forward", rounds=0).search(session)
     assert instructions(session.selected[0][0]) == ["Do it.", "Write it."]
+    assert session.notes == ["ape: 89 of 90 proposals held back: 45 quoting a row, 44 repeated"]
+
+
+def test_under_a_cap_on_calls_it_proposes_what_it_can_tell_apart():
+    session = Script()
+    session.remaining = Budget(calls=300)
+    APE(mode="forward", rounds=0).search(session)
+    assert [n for _, n, _, _ in session.asked] == [6]  # 3 subsamples; 20 candidates at 15 calls
+    session.remaining = Budget(calls=100)
+    APE(mode="forward").search(session)
+    assert [(len(chats), n) for chats, n, _, _ in session.asked[1:]] == [(3, 2), (5, 1)]
 
 
 def test_rows_with_several_fields_are_shown_with_their_names():

@@ -53,7 +53,7 @@ def test_a_prompt_without_instruction_cannot_be_paraphrased():
 
 def test_a_proposer_that_says_nothing_is_an_error():
     models = {"target": fake(target_reply, "target"), "proposer": fake(lambda request: " ", "proposer")}
-    with pytest.raises(ModelError, match="20 replies hold no instruction"):
+    with pytest.raises(ModelError, match="20 replies hold no usable instruction"):
         execute(make_setup(models=models, searcher=Paraphrases()))
 
 

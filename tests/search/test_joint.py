@@ -122,7 +122,7 @@ def test_grounded_proposals_know_a_summary_and_differ_by_their_tip():
 
 
 def test_what_cannot_be_used_is_an_error():
-    with pytest.raises(ModelError, match="hold no instruction"):
+    with pytest.raises(ModelError, match="20 replies hold no usable instruction"):
         Joint().search(scripted(nothing, reply=lambda text, i: " "))
     with pytest.raises(TemplateError, match="shows no rows"):
         Joint(forward="Write an instruction.").search(scripted(nothing))

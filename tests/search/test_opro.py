@@ -58,12 +58,12 @@ def test_two_steps_of_the_paper():
     assert [len(its) for its in exemplars] == [3, 3]
     assert exemplars[0] != exemplars[1]
     assert session.options == [{"n": 2, "temperature": 1.0, "top_p": 1.0, "max_tokens": 100}] * 2
-    # New proposals alone are scored, on shared rows; the best in the end on all.
+    # New proposals alone are scored, on shared rows; in the end the best on all, first who leads.
     assert [(names(prompts), len(rows)) for prompts, rows in session.scored] == [
         (["Do it."], 4),
         (["Good.", "Bad."], 4),
         (["Best."], 4),
-        (["Good.", "Best."], 8),
+        (["Best.", "Good."], 8),
     ]
     (best,) = session.scored[2][0]
     parents = {prompt.id for prompts, _ in session.scored[:2] for prompt in prompts}

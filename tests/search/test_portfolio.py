@@ -14,7 +14,9 @@ from promptopt.events import Notice, ignore
 from promptopt.prompt import Prompt
 from promptopt.records import Budget
 from promptopt.run import execute
+from promptopt.runfolder import RunFolder
 from promptopt.search.portfolio import Portfolio, _Member, _next
+from promptopt.splits import Sizes
 from promptopt.testing.searcher import check_searcher
 
 SMALL_APE = {"name": "ape", "num_subsamples": 2, "num_prompts_per_subsample": 2, "variations": 1, "keep": 2}
@@ -216,3 +218,29 @@ def test_limits_nest_and_let_the_run_s_own_end_pass() -> None:
     assert run_portfolio(Beyond(), calls=300).stopped == "budget"  # type: ignore[arg-type]
     assert "not reached either" not in seen
     assert issubclass(BudgetExhausted, Exception)
+
+
+def test_a_finished_run_takes_the_same_path_again_and_buys_nothing(tmp_path) -> None:
+    """What a slice had no room for may have been bought by a later one."""
+    made: list[GenerateRequest] = []
+
+    def propose(request: GenerateRequest) -> str:
+        it = chance(f"{user_text(request)}{request.sample}")
+        return "Write it in capitals." if it < 0.1 else f"Use upper case letters {it:.3f}."
+
+    models = {
+        "target": fake(lambda r: made.append(r) or target_reply(r), "target"),
+        "proposer": fake(lambda r: made.append(r) or propose(r), "proposer"),
+    }
+    sizes = Sizes(search=16, select=10, test=20)
+
+    def run() -> Any:
+        setup = make_setup(n=46, sizes=sizes, searcher=Portfolio(), models=models, budget=Budget(calls=260))
+        return execute(setup, RunFolder(tmp_path / "run"))
+
+    first = run()
+    bought = len(made)
+    again = run()
+    assert len(made) == bought == first.total.calls
+    assert (again.best, again.verdict) == (first.best, first.verdict)
+    assert again.total.calls == first.total.calls

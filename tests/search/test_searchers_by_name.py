@@ -1,0 +1,165 @@
+"""Every searcher from the command line by its name alone: killed, resumed, within its budget."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from loopback import LoopbackServer, Reply, Seen, hash_reply
+
+from benchmarks.embedded.corpus import DATA, public_rows
+from promptopt.cli.main import main
+from promptopt.plugins import installed
+
+NAMES = sorted(
+    name for name, point in installed("searchers").items() if point.module.startswith("promptopt.")
+)
+SPACES = {
+    "template": {"text": "{{task}}\n\n{{question}}", "slots": {"task": ["Say yes or no.", "Yes?", "Say."]}},
+}
+"""What a searcher must be told besides its name."""
+CONCURRENCY = 4
+CALLS = 260
+
+
+def write_job(folder: Path, rows: list[dict[str, str]], sizes: dict[str, int], **job: object) -> str:
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    file = folder / "promptopt.yaml"
+    file.write_text(json.dumps({"data": {"path": "rows.jsonl", "sizes": sizes}, **job}), encoding="utf-8")
+    return str(file)
+
+
+def write_odd_job(folder: Path, url: str, calls: int, name: str = "ape") -> str:
+    """Write a job whose target is at a loopback address, a request a sample."""
+    return write_job(
+        folder,
+        [{"question": f"Is {i} odd?", "output": "yes" if i % 2 else "no"} for i in range(46)],
+        {"search": 16, "select": 10, "test": 20},
+        prompt="Say yes or no.",
+        reward="exact_match",
+        search={"name": name, **SPACES.get(name, {})},
+        target={
+            "model": "openai/loopback",
+            "base_url": url,
+            "concurrency": CONCURRENCY,
+            "n_parameter": False,
+        },
+        budget={"calls": calls},
+    )
+
+
+def kill_when(ready: Callable[[], bool], argv: list[str]) -> None:
+    """Start the command line in a process of its own, and kill it when it is ready for that."""
+    process = subprocess.Popen([sys.executable, "-m", "promptopt.cli", *argv], stdout=subprocess.PIPE)
+    while process.poll() is None and not ready():
+        time.sleep(0.0005)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was over before it was killed"
+
+
+def again(seen: list[Seen]) -> int:
+    """Return how many requests were the same as one before."""
+    counts = Counter(json.dumps(one.body, sort_keys=True) for one in seen)
+    return counts.total() - len(counts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path, capsys, name):
+    chance = random.Random(crc32(name.encode()))
+    with LoopbackServer(lambda messages, body: Reply(hash_reply(messages, body), delay=0.004)) as server:
+        job = write_odd_job(tmp_path, server.url, CALLS, name)
+        argv = ["run", job, "--quiet", *(() if name in SPACES else ("--search", name)), "--folder"]
+        assert main([*argv, str(tmp_path / "whole")]) == 0
+        whole, needed = capsys.readouterr().out, server.calls
+        assert needed <= CALLS
+        moment = needed + chance.randrange(1, needed)
+        kill_when(lambda: server.calls >= moment, [*argv, str(tmp_path / "killed")])
+        assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
+        mine = server.seen[needed:]
+        assert again(mine) <= CONCURRENCY, "more was asked again than can have been under way"
+        assert needed - CONCURRENCY <= len(mine) <= min(CALLS, needed + CONCURRENCY)
+        resumed = capsys.readouterr().out
+        if needed + CONCURRENCY <= CALLS:  # else what the kill lost may have been the last it could pay
+            assert resumed == whole
+        assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
+        assert capsys.readouterr().out == resumed
+        assert len(server.seen) == needed + len(mine)
+
+
+def test_several_compete_are_killed_and_end_on_one_leaderboard(tmp_path, capsys):
+    names = ["ape", "opro", "evolution", "protegi", "reflect", "demos", "edit", "portfolio"]
+    with LoopbackServer(lambda messages, body: Reply(hash_reply(messages, body), delay=0.001)) as server:
+        folder = str(tmp_path / "run")
+        job = write_odd_job(tmp_path, server.url, 8 * 150)
+        argv = ["run", job, "--search", ",".join(names), "--folder", folder]
+        kill_when(lambda: server.calls >= 400, argv)
+        assert main(["resume", folder]) == 0
+        assert again(server.seen) <= CONCURRENCY
+        assert 400 < server.calls <= 8 * 150
+    lines = capsys.readouterr().out.splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("leaderboard: "))
+    titles = "searcher test gain p cells calls tokens seconds prompt"
+    assert lines[head + 1].split() == titles.split()
+    shown = [line.removeprefix("*").split() for line in lines[head + 2 : head + 2 + len(names)]]
+    assert {line[0] for line in shown} == set(names)
+    assert all(float(line[1]) <= 1 and line[2].startswith("[") for line in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["second_word_letter", "singular_to_plural", "num_to_verbal"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SPACES])
+def test_on_public_rows_with_the_embedded_model(tmp_path, capsys, name, task):
+    """Instruction Induction; nothing bought is bought again, as the journal tells."""
+    if not DATA.is_dir():
+        pytest.skip("needs the benchmark data (PROMPTOPT_DATA)")
+    calls = 600
+    rows = [
+        {"input": text, "output": answer}
+        for text, answer in public_rows(f"instruction_induction/{task}", "test")
+    ]
+    job = write_job(
+        tmp_path,
+        rows,
+        {"search": 20, "select": 20, "test": 30},
+        prompt="Do what is to be done with it.",
+        reward="exact_match",
+        target={"model": "embedded/small", "decoding": {"max_tokens": 24}},
+        budget={"calls": calls},
+    )
+    folder = tmp_path / "run"
+    journal = folder / "journal.sqlite"
+    argv = ["run", job, "--search", name, "--quiet"]
+    kill_when(lambda: len(bought(journal)) >= 50, [*argv, "--folder", str(folder)])
+    before = bought(journal)
+    assert main(["resume", str(folder), "--quiet"]) == 0
+    after = bought(journal)
+    assert before.items() <= after.items()
+    spent = json.loads((folder / "result.json").read_text())["spent"]
+    attempts = sum(entry["calls"] for entry in spent.values())
+    assert sum(after.values()) <= attempts <= calls
+    assert set(after.values()) == {1}, "a call was made again"
+    assert "held-out rows" in capsys.readouterr().out
+
+
+def bought(journal: Path) -> dict[str, int]:
+    """Return the attempts that each answer in a journal took, by its key."""
+    if not journal.exists():
+        return {}
+    connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+    try:
+        return dict(connection.execute("SELECT key, attempts FROM calls"))
+    except sqlite3.OperationalError:  # its tables are not there yet
+        return {}
+    finally:
+        connection.close()
