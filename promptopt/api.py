@@ -28,7 +28,8 @@ from .proof.pareto import Objective
 from .records import Budget, Evaluation, Price
 from .run import answers_in, execute
 from .runfolder import RunFolder
-from .setup import Setup, build_model, from_job, label_entrants
+from .setup import Setup, build_model, from_job, label_entrants, read_rows
+from .shared import join, publish
 from .splits import Sizes, make_splits, sizes_for
 from .stages import Run
 from .strict_yaml import load as load_yaml
@@ -156,10 +157,28 @@ def run_job(
         listen: told what happens.
         reuse: folders of other runs whose answers cost nothing again.
     """
-    setup = from_job(job)
+    rows = read_rows(job)
+    setup = from_job(job, rows)
     make_plan(setup)
+    if job.study is not None:
+        publish(job.study, job, rows)
     place = RunFolder(folder) if folder is not None else RunFolder.create(parent, job.name)
-    return execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse])
+    return execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse], study=job.study)
+
+
+def work(study: str, *, listen: Listener = ignore) -> Study:
+    """Take part in a run that is kept in a PostgreSQL database, up to its verdict.
+
+    Args:
+        study: its URL, as `run_job` was given it in `job.study`. The job and its rows are read from there;
+            models, and keys in the environment, are this machine's.
+        listen: told what happens.
+
+    Raises:
+        JournalError: no run is there, or the database cannot be used.
+        MissingExtra: psycopg is not installed.
+    """
+    return execute(join(study), listen=listen, study=study)
 
 
 def plan(job: Job) -> Plan:
@@ -201,10 +220,11 @@ def resume(
         raise ConfigError(
             str(folder), "was started from Python", do=f"call optimize(..., folder={str(folder)!r}) again"
         )
-    setup = from_job(job_from_dict(lock, "/", str(place.lock_file)))
+    job = job_from_dict(lock, "/", str(place.lock_file))
+    setup = from_job(job)
     if budget is not None:
         setup = replace(setup, budget=budget)
-    return execute(setup, place, listen=listen, retry_failed=retry_failed)
+    return execute(setup, place, listen=listen, retry_failed=retry_failed, study=job.study)
 
 
 def score(

@@ -40,6 +40,9 @@ MESSAGE_OVERHEAD = 64
 FREE_ENDPOINTS = ("local", "embedded")
 """Where this machine computes the answers: they can be had again for nothing."""
 
+FIRST_PAUSE, LAST_PAUSE = 0.02, 0.25
+"""Seconds between looks at what another process is buying."""
+
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
 
@@ -144,8 +147,8 @@ class Caller:
         self._used: set[str] = set()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
-        for lost in journal.lose_attempts():
-            ledger.lose(lost.role, 1, lost.bound)
+        self._pause = FIRST_PAUSE
+        self._count_losses()
 
     def model(self, role: str) -> LanguageModel:
         """Return the model that plays `role`."""
@@ -183,13 +186,9 @@ class Caller:
                     self.fault = error
                     raise
                 finally:
-                    with self._landed:
-                        self._flying.difference_update(purchase.key for purchase in to_buy)
-                        self._landed.notify_all()
+                    self._land([purchase.key for purchase in to_buy], outcomes)
             elif elsewhere:
-                with self._landed:
-                    if elsewhere & self._flying:
-                        self._landed.wait(timeout=1.0)
+                self._wait_for(elsewhere)
             elif len(outcomes) < len(wanted):
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
@@ -228,9 +227,52 @@ class Caller:
                 elif not full:
                     bound = worst_case(wish.request)
                     ahead = self.ledger.plan(role, 1, bound, ahead)
-                    self._flying.add(key)
                     to_buy.append(_Purchase(key, wish.request, wish.text, bound))
-        return to_buy, elsewhere
+            mine = self._claim(role, to_buy)
+            self._flying.update(purchase.key for purchase in mine)
+            elsewhere.update(purchase.key for purchase in to_buy if purchase.key not in self._flying)
+        return mine, elsewhere
+
+    # --- a journal that other processes work on, too -------------------------------------------------
+
+    def _claim(self, role: str, wanted: list[_Purchase]) -> list[_Purchase]:
+        """Return those that this process is to buy.
+
+        Whoever shares the journal stands before the same calls in the same order. Each claims only what the
+        budget carries if all calls before it take their worst case, so together they stay within it, too.
+        """
+        if not self._journal.shared or not wanted:
+            return wanted
+        self._count_losses()
+        room = self.ledger.room_for(role, [purchase.bound for purchase in wanted])
+        # With no room left, what others still have to settle may make some.
+        claimed = self._journal.claim([p.key for p in wanted[: max(1, room)]], alone=not room)
+        return [purchase for purchase in wanted if purchase.key in claimed]
+
+    def _land(self, keys: Sequence[str], outcomes: dict[str, Outcome]) -> None:
+        """Let others have what is bought, or what is not."""
+        if self._journal.shared:
+            self._journal.release(keys)
+            for key in keys:  # the journal's outcome counts, should another process have been faster
+                outcomes.pop(key, None)
+        with self._landed:
+            self._pause = FIRST_PAUSE
+            self._flying.difference_update(keys)
+            self._landed.notify_all()
+
+    def _wait_for(self, elsewhere: set[str]) -> None:
+        """Wait a little for what another thread or process is buying."""
+        with self._landed:
+            if elsewhere & self._flying:
+                self._landed.wait(timeout=1.0)
+                return
+        if self._journal.shared:
+            time.sleep(self._pause)
+            self._pause = min(LAST_PAUSE, 1.5 * self._pause)
+
+    def _count_losses(self) -> None:
+        """Charge what processes that are gone may have lost."""
+        self.ledger.lose((lost.role, lost.bound) for lost in self._journal.lose_attempts())
 
     def _known(self, role: str, wanted: Mapping[str, _Wish]) -> dict[str, Call]:
         """Return the journaled calls among these; those of reused journals are taken over for nothing."""

@@ -359,6 +359,10 @@ class Job(Spec):
     finalists: Count = Field(default=5, description="prompts that are compared on the select rows")
     samples: Count = Field(default=1, description="replies per prompt and row")
     budget: BudgetSpec = Field(default=BudgetSpec(), description="hard caps; none by default")
+    study: str | None = Field(
+        default=None,
+        description="PostgreSQL database that keeps the run, for workers to share: postgresql://HOST/DATABASE",
+    )
     seed: Annotated[int, BeforeValidator(_number)] = Field(
         default=0, ge=0, description="of everything random"
     )

@@ -1,4 +1,4 @@
-"""The only truth of a run: SQLite (WAL) with every model call, every prompt and every cell.
+"""The only truth of a run: a database with every model call, every prompt and every cell.
 
 The journal knows nothing of models, prompts' meaning or budgets: it keeps what it is given, under keys.
 A call's outcome is committed before anybody uses it. Attempts are written down before they are sent,
@@ -20,33 +20,52 @@ from typing import Any
 
 from .errors import JournalError
 from .records import Cell, Score, Usage, canonical_json
+from .store import open_store
 
 SCHEMA_VERSION = 1
 MAX_UNCOMMITTED_SECONDS = 0.5
-CACHE_KIB = 128 * 1024
 LOOKUP = 500
 """Keys looked up by one query."""
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, role TEXT NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
-    attempts INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL, at REAL NOT NULL, checksum TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, role TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL, at REAL NOT NULL, lost INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE IF NOT EXISTS prompts (
-    id TEXT PRIMARY KEY, content TEXT NOT NULL, origin TEXT NOT NULL, parents TEXT NOT NULL, at REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS cells (
-    prompt TEXT NOT NULL, example TEXT NOT NULL, sample INTEGER NOT NULL, reward TEXT NOT NULL,
-    split TEXT NOT NULL, status TEXT NOT NULL, value REAL, feedback TEXT NOT NULL, parsed INTEGER NOT NULL,
-    output TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (prompt, example, sample, reward)
-) WITHOUT ROWID;
+PUT_CALL = """
+INSERT INTO calls
+(key, role, request, outcome, attempts, prompt_tokens, completion_tokens, seconds, at, checksum)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
 """
+PUT_ATTEMPT = (
+    "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost) VALUES (?, ?, ?, ?, ?, ?)"
+)
+PUT_META = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) "
+PUT_PROMPT = """
+INSERT INTO prompts (id, content, origin, parents, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+"""
+CELL = ("prompt", "example", "sample", "reward")
+VALUES = ("split", "status", "value", "feedback", "parsed", "output", "reason")
+PUT_CELL = f"""
+INSERT INTO cells (split, {", ".join(CELL)}, {", ".join(VALUES[1:])}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT ({", ".join(CELL)}) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in VALUES)}
+"""
+COLUMNS = {
+    "meta": ("key", "value"),
+    "calls": (
+        "key",
+        "role",
+        "request",
+        "outcome",
+        "attempts",
+        "prompt_tokens",
+        "completion_tokens",
+        "seconds",
+        "at",
+        "checksum",
+    ),
+    "attempts": ("key", "role", "prompt_tokens", "completion_tokens", "at", "lost"),
+    "prompts": ("id", "content", "origin", "parents", "at"),
+    "cells": (*CELL, *VALUES),
+}
+"""What a journal consists of."""
+FAILED = '%"type":"failure"%'
+"""What the outcome of a failed call is like; in a text its quotes would be escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +87,31 @@ class LostAttempt:
 
 
 class Journal:
-    """One SQLite file; safe to use from several threads of one process.
+    """One database; safe to use from several threads.
 
     Args:
-        path: the file, or `:memory:` for a run that leaves nothing behind.
-        read_only: open an existing journal without changing it.
+        place: a file, `:memory:` for a run that leaves nothing behind, or a PostgreSQL URL, whose journal
+            several processes may share.
+        read_only: open an existing file without changing it.
     """
 
-    def __init__(self, path: str | Path = ":memory:", *, read_only: bool = False) -> None:
+    def __init__(self, place: str | Path = ":memory:", *, read_only: bool = False) -> None:
         """Open or create the journal."""
-        self.path = str(path)
+        self.path = str(place)
         self._lock = threading.RLock()
         self._depth = 0
         self._begun = 0.0
         self._unwritten: list[tuple[Any, ...]] = []
-        self._under_way: dict[str, list[int | None]] = {}
+        self._broken: set[str] = set()
+        self._under_way: dict[str, list[int]] = {}
+        self._store = open_store(place, read_only=read_only)
         try:
-            if read_only:
-                uri = f"{Path(path).resolve().as_uri()}?mode=ro"
-                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-            else:
-                self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
-                # Keys are hashes: every insert lands elsewhere in their index, which had better be in memory.
-                self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-                self._db.executescript(SCHEMA)
             version = self.get_meta("schema_version")
         except sqlite3.DatabaseError as error:
             raise JournalError(self.path, f"cannot be opened as a journal: {error}") from error
         if version is None and not read_only:
-            self.set_meta("schema_version", SCHEMA_VERSION)
-        elif version != SCHEMA_VERSION:
+            version = self.settle_meta("schema_version", SCHEMA_VERSION)
+        if version != SCHEMA_VERSION:
             raise JournalError(
                 self.path,
                 "written by another version",
@@ -107,17 +119,22 @@ class Journal:
                 do="use that version, or start a new run",
             )
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may work on it at the same time."""
+        return self._store.shared
+
     def close(self) -> None:
         """Close the file; what was recorded is committed already."""
         with self._lock:
-            self._db.close()
+            self._store.close()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Commit what is recorded inside at the end (also when an exception passes), or every half second."""
         with self._lock:
             if self._depth == 0:
-                self._db.execute("BEGIN")
+                self._store.begin()
                 self._begun = time.monotonic()
             elif time.monotonic() - self._begun > MAX_UNCOMMITTED_SECONDS:
                 self.commit()
@@ -129,40 +146,50 @@ class Journal:
                 self._depth -= 1
                 if self._depth == 0:
                     self._flush()
-                    self._db.execute("COMMIT")
+                    self._store.commit()
 
     def commit(self) -> None:
         """Commit now what another thread's batch would hold back."""
         with self._lock:
             if self._depth:
                 self._flush()
-                self._db.execute("COMMIT")
-                self._db.execute("BEGIN")
+                self._store.commit()
+                self._store.begin()
                 self._begun = time.monotonic()
 
     def _flush(self) -> None:
-        """Write the calls of the batch that are still in memory."""
+        """Write the calls of the batch that are still in memory; the first outcome of a call stays."""
         rows, self._unwritten = self._unwritten, []
         if rows:
-            self._db.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            if broken := [(row[0],) for row in rows if row[0] in self._broken]:
+                self._store.write("DELETE FROM calls WHERE key = ?", broken)
+                self._broken.difference_update(key for (key,) in broken)
+            self._store.write(PUT_CALL, rows)
             self._strike_off(row[0] for row in rows)
 
     def _strike_off(self, keys: Iterable[str]) -> None:
         """Delete the attempts of these calls that are under way."""
         numbers = [(number,) for key in keys for number in self._under_way.pop(key, ())]
         if numbers:
-            self._db.executemany("DELETE FROM attempts WHERE id = ?", numbers)
+            self._store.write("DELETE FROM attempts WHERE id = ?", numbers)
 
     def get_meta(self, key: str) -> Any:
         """Return a value of the run's own notes, or None."""
         with self._lock:
-            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+            rows = self._store.query("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
 
     def set_meta(self, key: str, value: Any) -> None:
         """Set a value of the run's own notes (JSON)."""
+        row = (key, canonical_json(value))
         with self._lock:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, canonical_json(value)))
+            self._store.write(f"{PUT_META} DO UPDATE SET value = excluded.value", [row])
+
+    def settle_meta(self, key: str, value: Any) -> Any:
+        """Set a value that nobody has set yet, and return what it is: the first one stays."""
+        with self._lock:
+            self._store.write(f"{PUT_META} DO NOTHING", [(key, canonical_json(value))])
+        return self.get_meta(key)
 
     def get_call(self, key: str) -> Call | None:
         """Return the call with this key; None when it is not there or its checksum is wrong."""
@@ -176,7 +203,7 @@ class Journal:
             self._flush()
             for start in range(0, len(wanted), LOOKUP):
                 some = wanted[start : start + LOOKUP]
-                rows = self._db.execute(
+                rows = self._store.query(
                     "SELECT key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum"
                     f" FROM calls WHERE key IN ({', '.join('?' * len(some))})",
                     some,
@@ -185,6 +212,8 @@ class Journal:
                     if checksum == _checksum(key, outcome):
                         usage = Usage(prompt_tokens, completion_tokens)
                         found[key] = Call(json.loads(outcome), attempts, usage, seconds)
+                    else:
+                        self._broken.add(key)
         return found
 
     def put_call(self, key: str, role: str, request: str, call: Call) -> None:
@@ -207,93 +236,88 @@ class Journal:
 
     def put_attempt(self, key: str, role: str, bound: Usage) -> None:
         """Record that an attempt is about to be sent."""
+        row = (key, role, bound.prompt_tokens, bound.completion_tokens, time.time(), 0)
         with self._lock:
-            added = self._db.execute(
-                "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (key, role, bound.prompt_tokens, bound.completion_tokens, time.time()),
-            )
-            self._under_way.setdefault(key, []).append(added.lastrowid)
+            ((number,),) = self._store.query(f"{PUT_ATTEMPT} RETURNING id", row)
+            self._under_way.setdefault(key, []).append(number)
 
     def lose_attempts(self) -> list[LostAttempt]:
-        """Mark attempts that never got an answer as lost; return all lost ones of the run."""
+        """Mark attempts that will never get an answer as lost; return all lost ones of the run.
+
+        In a shared journal, what other processes try again is among them as long as it is under way.
+        """
         with self._lock:
-            self._under_way.clear()
-            self._db.execute("UPDATE attempts SET lost = 1 WHERE lost = 0")
-            rows = self._db.execute(
-                "SELECT role, prompt_tokens, completion_tokens FROM attempts ORDER BY id"
-            ).fetchall()
+            if not self.shared:
+                self._under_way.clear()
+            self._store.query(
+                f"UPDATE attempts SET lost = 1 WHERE lost = 0 AND {self._store.orphaned} RETURNING id"
+            )
+            rows = self._store.query(
+                "SELECT role, prompt_tokens, completion_tokens FROM attempts"
+                f" WHERE lost = 1 OR {self._store.repeated} ORDER BY id"
+            )
         return [LostAttempt(role, Usage(prompt, completion)) for role, prompt, completion in rows]
 
     def forget_failures(self) -> int:
         """Delete failed calls, so that they are tried again; return how many."""
-        failed = "json_extract(outcome, '$.type') = 'failure'"
         with self.batch():
             self._flush()
-            rows = self._db.execute(
-                f"SELECT key, role, attempts, prompt_tokens, completion_tokens FROM calls WHERE {failed}"
-            ).fetchall()
+            rows = self._store.query(
+                "SELECT key, role, attempts, prompt_tokens, completion_tokens FROM calls"
+                " WHERE outcome LIKE ?",
+                (FAILED,),
+            )
             for key, role, attempts, prompt_tokens, completion_tokens in rows:
                 self.write_off(key, role, attempts, Usage(prompt_tokens, completion_tokens))
-            self._db.execute(f"DELETE FROM calls WHERE {failed}")
-            self._db.execute("DELETE FROM cells WHERE status = 'failed'")
+            self._store.write("DELETE FROM calls WHERE outcome LIKE ?", [(FAILED,)])
+            self._store.write("DELETE FROM cells WHERE status = ?", [("failed",)])
         return len(rows)
 
     def bill(self) -> dict[str, Call]:
         """Return what all calls took by role, lost attempts included, each call once; outcomes are empty."""
         with self._lock:
             self._flush()
-            rows = self._db.execute(
+            rows = self._store.query(
                 "SELECT role, SUM(attempts), SUM(prompt_tokens), SUM(completion_tokens), SUM(seconds) FROM ("
                 "SELECT role, attempts, prompt_tokens, completion_tokens, seconds FROM calls UNION ALL "
                 "SELECT role, 1, prompt_tokens, completion_tokens, 0 FROM attempts WHERE lost = 1"
-                ") GROUP BY role ORDER BY role"
-            ).fetchall()
-        return {row[0]: Call({}, row[1], Usage(row[2], row[3]), row[4]) for row in rows}
+                ") AS taken GROUP BY role ORDER BY role"
+            )
+        return {
+            role: Call({}, int(attempts), Usage(int(prompt), int(completion)), float(seconds))
+            for role, attempts, prompt, completion, seconds in rows
+        }
 
     def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
         """Keep on the bill what attempts without a lasting outcome cost together."""
         with self.batch():
             self._strike_off([key])
-            for index in range(attempts):
-                share = spent if index == 0 else Usage()
-                self._db.execute(
-                    "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost)"
-                    " VALUES (?, ?, ?, ?, ?, 1)",
-                    (key, role, share.prompt_tokens, share.completion_tokens, time.time()),
-                )
+            shares = [spent if index == 0 else Usage() for index in range(attempts)]
+            now = time.time()
+            self._store.write(
+                PUT_ATTEMPT, [(key, role, u.prompt_tokens, u.completion_tokens, now, 1) for u in shares]
+            )
 
     def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
         """Record a candidate; one that is known already keeps its first lineage."""
+        origin, parents = content.get("origin", ""), canonical_json(content.get("parents", []))
+        row = (identifier, canonical_json(content), origin, parents, time.time())
         with self._lock:
-            self._db.execute(
-                "INSERT OR IGNORE INTO prompts VALUES (?, ?, ?, ?, ?)",
-                (
-                    identifier,
-                    canonical_json(content),
-                    content.get("origin", ""),
-                    canonical_json(content.get("parents", [])),
-                    time.time(),
-                ),
-            )
+            self._store.write(PUT_PROMPT, [row])
 
     def put_cells(self, split: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Record cells, each a tuple of the columns named below, `split` first."""
         with self.batch():
-            self._db.executemany(
-                "INSERT OR REPLACE INTO cells (split, prompt, example, sample, reward, status, value,"
-                " feedback, parsed, output, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(split, *row) for row in rows],
-            )
+            self._store.write(PUT_CELL, [(split, *row) for row in rows])
 
     def cells(self, prompt: str, split: str, reward: str) -> tuple[Cell, ...]:
         """Return a prompt's cells on the rows of a split, by row id; they carry no usage."""
         with self._lock:
-            rows = self._db.execute(
+            rows = self._store.query(
                 "SELECT example, sample, status, output, value, feedback, parsed, reason FROM cells"
                 " WHERE prompt = ? AND split = ? AND reward = ? ORDER BY example, sample",
                 (prompt, split, reward),
-            ).fetchall()
+            )
         return tuple(
             Cell(prompt, row[0], row[1], row[2], row[3], _score(row[4], row[5], row[6]), row[7])
             for row in rows
@@ -302,8 +326,37 @@ class Journal:
     def prompts(self) -> list[dict[str, Any]]:
         """Return the content of all candidates in the order in which they were found."""
         with self._lock:
-            rows = self._db.execute("SELECT content FROM prompts ORDER BY rowid").fetchall()
+            rows = self._store.query(f"SELECT content FROM prompts ORDER BY {self._store.order}")
         return [json.loads(row[0]) for row in rows]
+
+    def copy_to(self, other: Journal) -> None:
+        """Write all that is in here into another journal, of any kind of database; what it has stays."""
+        with self._lock, other.batch():
+            self._flush()
+            for table, columns in COLUMNS.items():
+                names = ", ".join(columns)
+                order = self._store.order if table == "prompts" else columns[0]
+                rows = self._store.query(f"SELECT {names} FROM {table} ORDER BY {order}")
+                if rows:
+                    values = ", ".join("?" * len(columns))
+                    other._store.write(
+                        f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", rows
+                    )
+
+    def claim(self, keys: Sequence[str], *, alone: bool = False) -> set[str]:
+        """Take on some of these calls, so that no other process makes them; all if nobody shares the journal.
+
+        Args:
+            keys: calls without an outcome, the most urgent first.
+            alone: take nothing while another process has claims.
+        """
+        with self._lock:
+            return set(self._store.claim(keys, alone=alone))
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Give claims back, made or not."""
+        with self._lock:
+            self._store.release(keys)
 
     def count(self, table: str) -> int:
         """Return the number of rows of `calls`, `prompts`, `cells` or `attempts`."""
@@ -311,7 +364,7 @@ class Journal:
             raise ValueError(table)
         with self._lock:
             self._flush()
-            return int(self._db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+            return int(self._store.query(f"SELECT COUNT(*) FROM {table}")[0][0])
 
 
 def _score(value: float | None, feedback: str, parsed: int) -> Score | None:

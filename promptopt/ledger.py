@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -235,12 +235,14 @@ class Ledger:
         with self._lock:
             self._add(role, self._amount(role, calls, usage)._replace(seconds=seconds))
 
-    def lose(self, role: str, calls: int, usage: Usage) -> None:
-        """Count attempts of a killed process that may have been billed: they narrow the caps for good."""
-        amount = self._amount(role, calls, usage)
+    def lose(self, attempts: Iterable[tuple[str, Usage]]) -> None:
+        """Say which attempts may have been billed without an answer, all of them: they narrow the caps."""
+        lost: dict[str, Spent] = {}
+        for role, bound in attempts:
+            lost[role] = lost.get(role, Spent()) + self._amount(role, 1, bound)
         with self._lock:
-            self._lost[role] = self._lost.get(role, Spent()) + amount
-            self._losses += amount
+            self._lost = lost
+            self._losses = sum(lost.values(), Spent())
 
     def blocked_by(self, used: Spent) -> str:
         """Return which cap `used` (or the clock) would pass, in words; empty when none."""

@@ -17,7 +17,8 @@ EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors"), "local"),
     **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
     **dict.fromkeys(("sacrebleu", "rouge_score", "math_verify", "jinja2", "pyarrow", "datasets"), "text"),
-    **dict.fromkeys(("ray", "psycopg"), "scale"),
+    "ray": "scale",
+    "psycopg": "postgres",
     **dict.fromkeys(("cmaes", "scipy"), "samplers"),
 }
 """Which extra brings a package."""

@@ -25,6 +25,7 @@ def execute(
     listen: Listener = ignore,
     reuse: Sequence[Path] = (),
     retry_failed: bool = False,
+    study: str | None = None,
 ) -> Study:
     """Run to the verdict; a run that was interrupted in this folder goes on where it was.
 
@@ -34,6 +35,8 @@ def execute(
         listen: told what happens.
         reuse: folders of other runs whose answers cost nothing again.
         retry_failed: ask again what failed in an interrupted run, instead of taking the failure as given.
+        study: URL of a database that keeps the journal instead of the folder; processes that run the same
+            setup there share the work.
 
     Raises:
         BudgetExhausted: the budget ended before the verdict could be spoken.
@@ -45,7 +48,7 @@ def execute(
             stack.enter_context(folder.claimed())
             if not folder.lock_file.exists():
                 folder.write_start(dict(setup.lock))
-        journal = stack.enter_context(_opened(folder.journal if folder else ":memory:"))
+        journal = stack.enter_context(_opened(study or (folder.journal if folder else ":memory:")))
         _claim(journal, setup)
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
@@ -54,12 +57,14 @@ def execute(
         start = Contest if setup.entrants else Run
         run = start(setup, journal, workdir, listen=listen, reuse=others)
         try:
-            study = run.to_verdict(folder.path if folder else None)
+            found = run.to_verdict(folder.path if folder else None)
         finally:
             run.note_time()
         if folder is not None:
-            folder.write_study(study)
-        return study
+            if study is not None:  # so that it can be listed, compared and reused as any other
+                _copy(journal, folder.journal)
+            folder.write_study(found)
+        return found
 
 
 @contextmanager
@@ -69,6 +74,12 @@ def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
         yield journal
     finally:
         journal.close()
+
+
+def _copy(journal: Journal, file: Path) -> None:
+    file.unlink(missing_ok=True)
+    with _opened(file) as own:
+        journal.copy_to(own)
 
 
 @contextmanager
@@ -97,14 +108,13 @@ def _claim(journal: Journal, setup: Setup) -> None:
     models = {role: asdict(model.identity) for role, model in setup.models.items()}
     marks = {"fingerprint": (setup.fingerprint, "job or other rows"), "models": (models, "model")}
     for key, (mine, other) in marks.items():
-        known = journal.get_meta(key)
-        if known is None:
-            journal.set_meta(key, mine)
-        elif known != mine:
+        if journal.settle_meta(key, mine) != mine:
             raise JournalError(
                 journal.path,
                 f"was made with another {other}",
-                do="start a new run; `--reuse` takes over the answers already bought",
+                do="name another study: add ?study=NAME to the URL"
+                if journal.shared
+                else "start a new run; `--reuse` takes over the answers already bought",
             )
     # What `compare` needs to match two runs' cells row by row; cells hold ids alone.
     journal.set_meta("task", {"reward": setup.task.reward_name, "rows": setup.task.splits.marks})

@@ -61,18 +61,22 @@ class Setup:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the job (its budget left out, which a resumed run may raise) and of all rows."""
-        job = {key: value for key, value in self.lock.items() if key not in ("budget", "name")}
+        """Digest of the job and of all rows; a resumed run may raise its budget and be kept elsewhere."""
+        job = {key: value for key, value in self.lock.items() if key not in ("budget", "name", "study")}
         return digest([job, self.task.splits.fingerprint, self.task.seed_prompt.id])
 
 
-def from_job(job: Job) -> Setup:
-    """Read the data and build the plug-ins of a job; no model is called.
+def from_job(job: Job, rows: Rows | None = None) -> Setup:
+    """Build the plug-ins of a job; no model is called.
+
+    Args:
+        job: from `config.load_job`.
+        rows: its rows, if they have been read already.
 
     Raises:
         BadInput: the first thing that is wrong.
     """
-    rows = _rows(job)
+    rows = read_rows(job) if rows is None else rows
     prompt = job.build_prompt(rows.fields)
     sizes = sizes_for(rows, Sizes(job.data.sizes.search, job.data.sizes.select, job.data.sizes.test))
     splits = make_splits(rows, seed=job.seed, sizes=sizes, allow_duplicates=job.data.allow_duplicates)
@@ -139,7 +143,12 @@ def build_model(spec: ModelSpec) -> LanguageModel:
     return model
 
 
-def _rows(job: Job) -> Rows:
+def read_rows(job: Job) -> Rows:
+    """Read the rows of a job.
+
+    Raises:
+        DataError: anything wrong with them, with its line.
+    """
     spec = job.data
     columns = _columns(job)
     sources = {"search": spec.search, "select": spec.select, "test": spec.test}

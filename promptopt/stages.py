@@ -204,8 +204,10 @@ class Run:
         if decided is None:
             rivals = [prompt for prompt in self._ranked() if prompt != seed]
             chosen = [seed, *self._affordable(rivals)]
-            self._note_down("finalists", [prompt.id for prompt in chosen])
-            return chosen
+            key, mine = self._key("finalists"), [prompt.id for prompt in chosen]
+            decided = self._journal.settle_meta(key, mine)
+            if decided == mine:
+                return chosen
         # The journal keeps a prompt's first lineage, which may be another searcher's.
         known = {prompt.id: prompt for prompt in map(Prompt.from_dict, self._journal.prompts())}
         known |= {record.prompt.id: record.prompt for record in self.candidates.all()}
@@ -272,10 +274,13 @@ class Run:
         self.listen(Stage(stage, cells, self.name))
 
     def _noted_down(self, key: str) -> Any:
-        return self._journal.get_meta(f"{key} {self.name}".strip())
+        return self._journal.get_meta(self._key(key))
 
     def _note_down(self, key: str, value: Any) -> None:
-        self._journal.set_meta(f"{key} {self.name}".strip(), value)
+        self._journal.set_meta(self._key(key), value)
+
+    def _key(self, key: str) -> str:
+        return f"{key} {self.name}".strip()
 
     def _evaluate_together(
         self, prompts: Sequence[Prompt], rows: Sequence[Example], split: str

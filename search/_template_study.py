@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # optuna is loaded when a search begins
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
@@ -32,6 +33,8 @@ TRIES = 200
 """Draws before the space counts as tried out."""
 MOST_GRID = 100_000
 MARK = "promptopt"
+OPENINGS = 5
+POSTGRES = re.compile(r"^postgres(ql)?://")
 PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
@@ -134,16 +137,18 @@ class AskTell:
         """Write the study into a database, in place of what an earlier process of this run wrote there."""
         import optuna
 
-        with quiet():
-            storage = open_storage(url)
+        told = self._told()
+        with quiet(), opened_storage(url) as storage, _alone(storage, name):
             known = {study.study_name: study for study in optuna.get_all_study_summaries(storage)}
             if name in known:
                 if MARK not in known[name].user_attrs:
                     raise ConfigError("search.storage", "holds another study of this name", got=name)
+                if known[name].n_trials == len(told):  # of another worker of this run
+                    return
                 optuna.delete_study(study_name=name, storage=storage)
             study = optuna.create_study(storage=storage, study_name=name, directions=self._study.directions)
             study.set_user_attr(MARK, 1)
-            study.add_trials([self._readable(trial) for trial in self._told()])
+            study.add_trials([self._readable(trial) for trial in told])
 
     # --- asking --------------------------------------------------------------------------------------
 
@@ -322,29 +327,60 @@ def check_url(url: str) -> None:
         )  # fmt: skip
 
 
-def open_storage(url: str):  # type: ignore[no-untyped-def]
+@contextmanager
+def opened_storage(url: str) -> Iterator[RDBStorage]:
     """Open a database that Optuna keeps studies in.
 
     Raises:
         ConfigError: it cannot be opened.
         MissingExtra: its driver is not installed.
     """
+    storage = _storage(url)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _storage(url: str) -> RDBStorage:
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
     check_url(url)
-    full = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
-    try:
-        return optuna.storages.RDBStorage(full)
-    except ImportError as error:
-        if "postgresql" in full:
-            raise MissingExtra("search.storage", "psycopg", "scale") from error
-        raise ConfigError("search.storage", f"has no driver: {error}", got=url) from error
-    except (SQLAlchemyError, ValueError, RuntimeError) as error:
-        problem = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            "search.storage", f"cannot be opened: {problem}", do="write it like sqlite:///study.db"
-        ) from error
+    full = POSTGRES.sub("postgresql+psycopg://", url)
+    for attempt in range(OPENINGS):
+        try:
+            return optuna.storages.RDBStorage(full)
+        except ImportError as error:
+            if "postgresql" in full:
+                raise MissingExtra("search.storage", "psycopg", "postgres") from error
+            raise ConfigError("search.storage", f"has no driver: {error}", got=url) from error
+        except (SQLAlchemyError, ValueError, RuntimeError) as error:
+            problem = " ".join(str(error).split())[:200]
+            # Of several workers that make the tables of a new database at once, one succeeds at first.
+            if attempt + 1 < OPENINGS and "already exists" in problem:
+                continue
+            raise ConfigError(
+                "search.storage", f"cannot be opened: {problem}", do="write it like sqlite:///study.db"
+            ) from error
+    raise AssertionError("the last opening returns or raises")
+
+
+@contextmanager
+def _alone(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Keep other workers of the run from writing the same study; a file has one writer anyway."""
+    from sqlalchemy import text
+
+    if storage.engine.dialect.name != "postgresql":
+        yield
+        return
+    with storage.engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(hashtext(:name))"), {"name": name})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
 
 
 @contextmanager

@@ -60,7 +60,7 @@ from ._demos import demonstration, part_rows
 from ._template_effects import Tried, as_data, effects, sentences
 from ._template_language import read_axes, read_forbidden
 from ._template_space import Axis, Slot, Space, allows_any, check_slots
-from ._template_study import MARK, Asked, AskTell, SamplerName, check_url, has_choice, open_storage
+from ._template_study import MARK, Asked, AskTell, SamplerName, check_url, has_choice, opened_storage
 from ._template_trials import CAPS, Outcome, Trials
 from ._text import VARIATION, chat, read_instruction
 
@@ -165,7 +165,8 @@ class TemplateSearch:
         rows, sets = self._parted(session, space)
         key = session.rng.getrandbits(32)
         if self.storage is not None:
-            open_storage(self.storage)
+            with opened_storage(self.storage):  # what is wrong with it is said before anything is bought
+                pass
         space = self._paraphrased(session, space)
         study = AskTell(
             self.sampler, space, key,

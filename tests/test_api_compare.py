@@ -105,7 +105,7 @@ def test_what_cannot_be_compared_is_said_in_a_line(tmp_path):
     unfinished.result_file.unlink()
     old = run(tmp_path / "old")
     journal = Journal(tmp_path / "old" / "journal.sqlite")
-    journal._db.execute("DELETE FROM meta WHERE key = 'task'")
+    journal._store.query("DELETE FROM meta WHERE key = 'task'")
     journal.close()
     cases = [
         ([a], {}, ConfigError, "at least two"),

@@ -126,7 +126,7 @@ def test_a_limit_is_of_the_calls_inside_and_the_narrower_of_two_holds():
 
 def test_what_a_killed_process_lost_narrows_no_limit():
     ledger = Ledger(Budget(calls=10))
-    ledger.lose("target", 2, Usage())
+    ledger.lose([("target", Usage())] * 2)
     with ledger.limited(3):
         spend(ledger, 3)
         assert ledger.limit_left == 0

@@ -32,7 +32,11 @@ Overrides = Annotated[
 
 
 def job_of(
-    config: Path, overrides: Sequence[str] | None, seed: int | None = None, search: str | None = None
+    config: Path,
+    overrides: Sequence[str] | None,
+    seed: int | None = None,
+    search: str | None = None,
+    study: str | None = None,
 ) -> Job:
     """Read a job file with what the command line changes in it."""
     from ..config import load_job
@@ -41,4 +45,6 @@ def job_of(
     if search is not None:
         names = [name.strip() for name in search.split(",")]
         changes.append(f"search={names[0]}" if len(names) == 1 else f"search=[{', '.join(names)}]")
+    if study is not None:
+        changes.append(f"study={study}")
     return load_job(config, changes)

@@ -20,7 +20,9 @@ EXTRAS = {
     "local": ("torch", "transformers", "safetensors"),
     "train": ("trl", "peft", "datasets", "accelerate"),
     "text": ("sacrebleu", "rouge-score", "math-verify", "jinja2", "pyarrow", "datasets"),
-    "scale": ("ray", "psycopg"),
+    "samplers": ("cmaes", "scipy"),
+    "postgres": ("psycopg",),
+    "scale": ("ray",),
 }
 
 

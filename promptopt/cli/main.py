@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError
-from . import compare, doctor, init, listing, run, score, validate
+from . import compare, doctor, init, listing, run, score, validate, worker
 
 INTERRUPTED = 130
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("run")(run.run)
 app.command("resume")(run.resume)
+app.command("worker")(worker.worker)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("ls")(listing.ls)

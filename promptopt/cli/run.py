@@ -59,13 +59,22 @@ def run(
             show_default=False,
         ),
     ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Keep the run in this PostgreSQL database: `promptopt worker --study URL` takes part in it "
+            "from any machine; ?study=NAME at the end of the URL tells runs apart.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:
     """Search, choose and prove a better prompt."""
     from ..api import forecast, plan, run_job
     from ..runfolder import RunFolder
 
-    job = job_of(config, overrides, seed, search)
+    job = job_of(config, overrides, seed, search, study)
     planned = plan(job)
     if not quiet or dry_run:
         print_plan(job, planned)

@@ -11,7 +11,7 @@ from toys import chance
 from promptopt.errors import ConfigError
 from promptopt.search._template_language import read_axes, read_forbidden
 from promptopt.search._template_space import Slot, Space
-from promptopt.search._template_study import AskTell, open_storage
+from promptopt.search._template_study import AskTell, opened_storage
 from promptopt.template import Template
 
 SAMPLERS = ["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
@@ -144,7 +144,7 @@ def test_a_study_of_somebody_else_is_left_alone(tmp_path):
     with pytest.raises(ConfigError, match="holds another study of this name"):
         ask_tell("random").export(url, "mine")
     with pytest.raises(ConfigError, match=r"search.storage: cannot be opened"):
-        open_storage("nonsense")
+        opened_storage("nonsense").__enter__()
 
 
 def test_another_process_tries_the_same_points():

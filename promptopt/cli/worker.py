@@ -1,0 +1,27 @@
+"""`promptopt worker`: lend a hand to a run that is kept in a database."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+
+def worker(
+    study: Annotated[
+        str,
+        typer.Option(
+            "--study", metavar="URL",
+            help="PostgreSQL database of the run, as `promptopt run --study` was given it.",
+        ),
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
+) -> None:  # fmt: skip
+    """Take part in a run that several processes share, up to its verdict."""
+    from ..api import work
+    from ..progress import progress_for
+
+    with progress_for(sys.stdout, "worker", quiet=quiet) as progress:
+        found = work(study, listen=progress)
+    print(found.verdict.line)

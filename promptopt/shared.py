@@ -1,0 +1,87 @@
+"""A run that several processes share: its journal is in PostgreSQL, with its job and rows beside it.
+
+All of them are alike. Each goes through the whole run, as a resumed run does: what the journal knows is taken
+from there, and of what it does not know each buys a share (`store.postgres`). A searcher is deterministic, so
+all stand before the same calls, and whoever is killed leaves nothing behind but calls that others take over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from .config import job_from_dict
+from .data import Row, Rows
+from .errors import ConfigError, JournalError
+from .job import Job
+from .journal import Journal
+from .records import Example, FrozenMap
+from .setup import Setup, from_job
+from .store import is_url
+
+ORIGIN = "the study"
+
+
+def publish(study: str, job: Job, rows: Rows) -> None:
+    """Write down what another process needs to take part; what is there stays.
+
+    Raises:
+        ConfigError: the address is no URL of a PostgreSQL database.
+        JournalError: the database cannot be used.
+    """
+    with _opened(study) as journal:
+        # As text: the order of slots, of input columns means something, and the journal's JSON sorts keys.
+        journal.settle_meta("job", json.dumps(job.to_lock()))
+        journal.settle_meta("data", json.dumps(rows_to_dict(rows)))
+
+
+def join(study: str) -> Setup:
+    """Return the run that is kept at an address, all from there.
+
+    Raises:
+        ConfigError: the address is no URL of a PostgreSQL database.
+        JournalError: no run is there.
+    """
+    with _opened(study) as journal:
+        job, data = journal.get_meta("job"), journal.get_meta("data")
+    if job is None or data is None:
+        raise JournalError(study, "holds no study yet", do="begin it: promptopt run CONFIG --study URL")
+    return from_job(job_from_dict(json.loads(job), "/", ORIGIN), rows_from_dict(json.loads(data)))
+
+
+@contextmanager
+def _opened(study: str) -> Iterator[Journal]:
+    if not is_url(study):
+        raise ConfigError(
+            "study", "is no PostgreSQL database", got=study, do="write postgresql://HOST/DATABASE"
+        )
+    journal = Journal(study)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def rows_to_dict(rows: Rows) -> dict[str, Any]:
+    """Return rows as plain JSON data."""
+    listed = [{**asdict(row.example), "inputs": dict(row.example.inputs), "split": row.split} for row in rows]
+    return {"fields": list(rows.fields), "rows": listed}
+
+
+def rows_from_dict(data: Mapping[str, Any]) -> Rows:
+    """Read what `rows_to_dict` wrote."""
+    return Rows(tuple(map(_row, data["rows"])), tuple(data["fields"]))
+
+
+def _row(given: Mapping[str, Any]) -> Row:
+    example = Example(
+        given["id"],
+        FrozenMap(given["inputs"]),
+        tuple(given["answers"]),
+        tuple(given["options"]),
+        given["group"],
+    )
+    return Row(example, ORIGIN, given["split"])

@@ -1,0 +1,84 @@
+"""What a journal needs of a database, and the tables that it keeps there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) {keyed};
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
+    attempts INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    seconds {real} NOT NULL, at {real} NOT NULL, checksum TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    id {number}, key TEXT NOT NULL, role TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, at {real} NOT NULL, lost INTEGER NOT NULL DEFAULT 0{whose}
+);
+CREATE TABLE IF NOT EXISTS prompts (
+    id TEXT PRIMARY KEY, content TEXT NOT NULL, origin TEXT NOT NULL, parents TEXT NOT NULL,
+    at {real} NOT NULL{place}
+);
+CREATE TABLE IF NOT EXISTS cells (
+    prompt TEXT NOT NULL, example TEXT NOT NULL, sample INTEGER NOT NULL, reward TEXT NOT NULL,
+    split TEXT NOT NULL, status TEXT NOT NULL, value {real}, feedback TEXT NOT NULL, parsed INTEGER NOT NULL,
+    output TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (prompt, example, sample, reward)
+) {keyed};
+"""
+"""The same tables everywhere; what databases write differently is filled in by each store."""
+
+
+class Store(Protocol):
+    """A database. Its SQL has `?` for values; what the journal writes may be written twice.
+
+    Attributes:
+        name: a file, or a URL without secrets, for messages.
+        order: the column that numbers rows of `prompts` as they came.
+        orphaned: the SQL condition of an attempt whose process is gone.
+        repeated: of an attempt that another process makes of a call that it has tried before.
+        shared: whether other processes may work on it at the same time.
+    """
+
+    name: str
+    order: str
+    orphaned: str
+    repeated: str
+    shared: bool
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement at once, and return its rows; it sees all that was written before."""
+        ...
+
+    def write(self, sql: str, rows: Sequence[Row]) -> None:
+        """Run a statement for each of some rows: by the next `commit`, outside of a batch at once."""
+        ...
+
+    def begin(self) -> None:
+        """Begin a batch of writes."""
+        ...
+
+    def commit(self) -> None:
+        """Commit the batch, and end it."""
+        ...
+
+    def claim(self, keys: Sequence[str], *, alone: bool = False) -> Collection[str]:
+        """Take on some of these calls, so that no other process makes them: how many is the store's choice.
+
+        A claim ends with `release`, with the call's outcome in the table, or with the process.
+
+        Args:
+            keys: calls without an outcome, the most urgent first.
+            alone: take nothing while another process has claims of any kind.
+        """
+        ...
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Give claims back, made or not."""
+        ...
+
+    def close(self) -> None:
+        """Close it; what is in a batch is committed."""
+        ...

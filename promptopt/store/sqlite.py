@@ -1,0 +1,78 @@
+"""A SQLite file (WAL), which one process at a time works on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import JournalError
+from .contract import TABLES, Row
+
+CACHE_KIB = 128 * 1024
+
+
+class SqliteStore:
+    """One file; `:memory:` leaves nothing behind.
+
+    Args:
+        path: the file.
+        read_only: open what is there without changing it.
+    """
+
+    order = "rowid"
+    orphaned = "1 = 1"
+    repeated = "1 = 0"
+    shared = False
+
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
+        """Open or create the file.
+
+        Raises:
+            JournalError: it is no database.
+        """
+        self.name = str(path)
+        try:
+            if read_only:
+                uri = f"{Path(path).resolve().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+                return
+            self._db = sqlite3.connect(self.name, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            # Keys are hashes: every insert lands elsewhere in their index, which had better be in memory.
+            self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            tables = TABLES.format(
+                keyed="WITHOUT ROWID", real="REAL", number="INTEGER PRIMARY KEY", whose="", place=""
+            )
+            self._db.executescript(tables)
+        except sqlite3.DatabaseError as error:
+            raise JournalError(self.name, f"cannot be opened as a journal: {error}") from error
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Run one statement, and return its rows."""
+        return self._db.execute(sql, values).fetchall()
+
+    def write(self, sql: str, rows: Sequence[Row]) -> None:
+        """Run a statement for each of some rows."""
+        self._db.executemany(sql, rows)
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._db.execute("BEGIN")
+
+    def commit(self) -> None:
+        """End the transaction."""
+        self._db.execute("COMMIT")
+
+    def claim(self, keys: Sequence[str], *, alone: bool = False) -> Collection[str]:
+        """Take on all: there is nobody else."""
+        return keys
+
+    def release(self, keys: Sequence[str]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

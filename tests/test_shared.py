@@ -1,0 +1,195 @@
+"""A run that several processes share: a PostgreSQL server, workers, and what happens when one is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from loopback import LoopbackServer, Reply
+from postgres import server
+from toys import chance, read_input
+
+from promptopt.cli.main import main
+from promptopt.data import read
+from promptopt.journal import Journal
+from promptopt.runfolder import RunFolder
+from promptopt.search._template_study import opened_storage
+from promptopt.shared import rows_from_dict, rows_to_dict
+
+pytest.importorskip("psycopg")
+
+TRIALS = 48
+CONCURRENCY = 4
+LEASE = 2
+SLOTS = {
+    "role": ["", "You are a clerk.", "You are a cat."],
+    "task": ["Do it.", "Write in capitals.", "Repeat.", "Sing."],
+    "form": {"alternatives": {"short": "One word.", "long": "Explain it."}, "optional": True},
+    "cue": ["Output:", "Answer:"],
+}
+
+
+def reply(messages, body):
+    """Write capitals, more often if told to, and take a moment."""
+    text = messages[-1]["content"]
+    sure = 0.1 + 0.5 * ("capitals" in text) + 0.2 * ("clerk" in text) - 0.2 * ("Explain" in text)
+    word = read_input(text)
+    return Reply(word.upper() if chance(text) < sure else word, delay=0.01)
+
+
+def job(tmp_path: Path, target: str, storage: str | None = None) -> Path:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(json.dumps({"id": str(i), "input": f"w{i}", "output": f"W{i}"}) + "\n" for i in range(90))
+    )
+    text = "{{role}}\n{{task}} {{form}}\n\nInput: {{input}}\n{{cue}}"
+    search = {"name": "template", "text": text, "slots": SLOTS, "trials": TRIALS, "batch": 12}
+    config = tmp_path / "job.yaml"
+    data = {
+        "name": "shared",
+        "data": {"path": str(rows), "sizes": {"search": 30, "select": 20, "test": 40}},
+        "prompt": "Do it.",
+        "target": {"model": "openai/loopback", "base_url": target, "concurrency": CONCURRENCY},
+        "reward": {"name": "exact_match", "ignore_case": False},
+        "search": search | ({} if storage is None else {"storage": storage}),
+        "seed": 3,
+    }
+    config.write_text(json.dumps(data))
+    return config
+
+
+def start(*words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "promptopt.cli", *map(str, words), "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out.strip()
+
+
+def claims(journal: Journal, pid: int) -> int:
+    """Return how many calls a process has claimed and not made."""
+    sql = (
+        "SELECT count(*) FROM work JOIN workers ON workers.id = work.worker WHERE pid = ?"
+        " AND NOT EXISTS (SELECT 1 FROM calls WHERE calls.key = work.key)"
+    )
+    return journal._store.query(sql, (pid,))[0][0]
+
+
+def kill_in_the_middle(journal: Journal, process: subprocess.Popen[str], after: int) -> int:
+    """Kill a process once the study has so many calls and this one is busy; return what it had claimed."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.count("calls") >= after and (busy := claims(journal, process.pid)):
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return busy
+        time.sleep(0.002)
+    pytest.fail(f"it was never busy: {process.communicate()}")
+
+
+def comparable(result: dict) -> dict:
+    return {**result, "seconds": 0, "spent": 0, "search_notes": 0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "starter"])
+def test_three_processes_share_a_study_and_one_is_killed(tmp_path, victim, record_property):
+    with LoopbackServer(reply) as target, server() as database:
+        alone = tmp_path / "alone"
+        finish(start("run", job(tmp_path, target.url), "--folder", alone))
+        expected = RunFolder(alone).result()
+        needed = target.calls
+        target.seen.clear()
+
+        config, folder = job(tmp_path, target.url, database), tmp_path / "run"
+        study = f"{database}?study=killed&lease={LEASE}"
+        starter = start("run", config, "--folder", folder, "--study", study)
+        journal = Journal(study)
+        while journal.get_meta("data") is None:
+            time.sleep(0.01)
+        workers = [start("worker", "--study", study) for _ in range(2)]
+        killed = starter if victim == "starter" else workers[0]
+        busy = kill_in_the_middle(journal, killed, needed // 3)
+        others = [process for process in (starter, *workers) if process is not killed]
+        lines = [finish(process) for process in others]
+
+        # Nothing lost: all that are alive come to the verdict that one process alone comes to.
+        assert lines == [expected["line"]] * 2
+        assert journal.count("calls") == needed
+        # Nothing twice, but for what the killed one had sent and not heard of.
+        asked = Counter(json.dumps(seen.body, sort_keys=True) for seen in target.seen)
+        again = sum(asked.values()) - len(asked)
+        assert len(asked) == needed
+        assert again <= CONCURRENCY
+        shared_by = journal._store.query("SELECT count(DISTINCT worker) FROM work WHERE worker IS NOT NULL")
+        assert shared_by[0][0] <= 1  # what is left of the killed one's claims has been made by others
+        journal.close()
+
+        if victim == "starter":
+            before = target.calls
+            finish(start("resume", folder))
+            assert target.calls == before
+        result = RunFolder(folder).result()
+        assert comparable(result) == comparable(expected)
+        assert (folder / "candidates.jsonl").read_text() == (alone / "candidates.jsonl").read_text()
+        assert json.loads((folder / "result.json").read_text())["best"] == expected["best"]
+        check_trials(database, result)
+    record_property(
+        "figures", f"{needed} calls, {busy} claimed by the killed one, {again} of them sent twice"
+    )
+
+
+def check_trials(database: str, result: dict) -> None:
+    """Every trial is in Optuna's study once, and the best of them is the winner."""
+    import optuna
+
+    with opened_storage(database) as storage:
+        (summary,) = optuna.get_all_study_summaries(storage)
+        trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
+    assert len(trials) == TRIALS
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in trials}) == TRIALS
+    assert "capitals" in json.dumps(max(trials, key=lambda trial: trial.values[0]).params)
+    assert summary.study_name in json.dumps(result["search_notes"])
+
+
+def test_rows_come_back_from_the_study_as_they_went_in():
+    rows = read([{"b": "1", "a": "x", "output": "o", "split": "test"}, {"b": "2", "a": "y", "output": "p"}])
+    again = rows_from_dict(json.loads(json.dumps(rows_to_dict(rows))))
+    assert again.examples == rows.examples
+    assert [row.split for row in again] == ["test", None]
+    assert again.fields == ("b", "a")
+    assert [list(example.inputs) for example in again.examples] == [["b", "a"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ("sqlite:///x.db", "study: is no PostgreSQL database; got 'sqlite:///x.db'; write postgresql://"),
+        ("postgresql://me:secret@127.0.0.1/x", "study: holds a password; take it out"),
+        ("postgresql://127.0.0.1/x?study=a b", "study: no name of a study; got 'a b'"),
+        ("postgresql://127.0.0.1/x?lease=0", "study: lease must be seconds, at least 1; got '0'"),
+        ("postgresql://127.0.0.1:9/x", "postgresql://127.0.0.1:9/x: cannot be used: connection failed"),
+    ],
+)
+def test_an_address_that_is_of_no_use_is_one_line(study, message, capsys):
+    assert main(["worker", "--study", study]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert message in err
+    assert "secret" not in err
+
+
+def test_without_the_driver_the_cure_is_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert main(["worker", "--study", "postgresql://127.0.0.1/x"]) == 2
+    assert capsys.readouterr().err == 'study: needs the package psycopg; pip install "promptopt[postgres]"\n'
