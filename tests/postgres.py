@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -73,12 +74,8 @@ def server() -> Iterator[str]:
         _wait(process, port, home / "log")
         yield f"postgresql://tester@127.0.0.1:{port}/postgres"
     finally:
-        process.terminate()  # connections still open are given time to end
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.send_signal(2)  # fast shutdown
-            process.wait(timeout=30)
+        process.send_signal(signal.SIGINT)  # "fast shutdown": connections still open are closed
+        process.wait(timeout=30)
         shutil.rmtree(home, ignore_errors=True)
 
 
