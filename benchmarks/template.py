@@ -40,14 +40,17 @@ from .embedded.wordings import landscape
 from .record_tables import packed, record, rows_of
 from .selection.pools import TABLES
 
-TEXT = "{{role}}\n{{task}} {{form}}\n\n{{mark}} {{input}}\n{{cue}}"
+TEXT = "{{task}} {{hint}} {{care}}\n\n{{mark}} {{input}}\n{{cue}}"
 SLOTS: dict[str, Any] = {
-    "role": ["", "You are a careful clerk.", "You are an expert.", "You are a poet."],
-    "form": ["", "Answer with the result only.", "Explain your answer.", "Answer in a full sentence."],
+    "hint": ["", "Do not explain.", "Answer with the result only.", "Explain your answer."],
+    "care": ["", "Be careful.", "Take your time.", "This is very important."],
     "mark": ["Input:", "Text:", "Q:", ""],
     "cue": ["Output:", "Answer:", "A:"],
 }
 WORDINGS = 12
+UNCLEAR = ("partial", "verbose", "hedged", "both")
+"""Kinds of wordings that leave room for the other slots: a precise one is as good as can be by itself."""
+LANDSCAPES = 20
 SEED_PROMPT = Prompt("Complete the task.")
 SHARES = (0.025, 0.05, 0.1)
 CONTENDERS: dict[str, dict[str, Any]] = {
@@ -81,8 +84,9 @@ def main() -> None:
 
 
 def slots_of(family: str) -> dict[str, Any]:
-    """Return the slots: wordings of the task, from the clear to the vague, and what can stand around them."""
-    texts = list(dict.fromkeys(wording.text for wording in landscape(family, 0)))
+    """Return the slots: unclear wordings of the task, and what can stand around them."""
+    drawn = (wording for seed in range(LANDSCAPES) for wording in landscape(family, seed))
+    texts = list(dict.fromkeys(wording.text for wording in drawn if wording.level in UNCLEAR))
     spread = [texts[place * len(texts) // WORDINGS] for place in range(WORDINGS)]
     return {"task": spread, **SLOTS}
 
@@ -198,6 +202,9 @@ class TableSession:
     def can(self, role: str, what: str) -> bool:
         """Do nothing of the kind."""
         return False
+
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        """Let it pass."""
 
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep quiet."""

@@ -28,7 +28,7 @@ from .proof.pareto import Objective
 from .records import Budget, Evaluation, Price
 from .run import answers_in, execute
 from .runfolder import RunFolder
-from .setup import Setup, build_model, from_job, label_entrants, read_rows
+from .setup import Setup, build_model, check_searchers, from_job, label_entrants, read_rows
 from .shared import join, publish
 from .splits import Sizes, make_splits, sizes_for
 from .stages import Run
@@ -304,6 +304,7 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
     weighed.check(price)
     prices = {"target": price, "proposer": proposer_price}
     searchers = _searchers(parts["search"])
+    check_searchers(searchers, task)
     if budget.usd is not None and None in prices.values():
         raise ConfigError(
             "budget.usd", "the price of a model is not known", do="give it: {'model': …, 'price': …}"

@@ -34,10 +34,11 @@ PROBES: Mapping[str, Request] = {
 
 @dataclass(slots=True)
 class CandidateRecord:
-    """A candidate of the run and its largest evaluation by (split, reward)."""
+    """A candidate of the run, its largest evaluation by (split, reward), and whether it must not win."""
 
     prompt: Prompt
     evaluations: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+    ruled_out: bool = False
 
 
 class Candidates:
@@ -65,6 +66,12 @@ class Candidates:
                 if prompt.id not in self._records:
                     self._records[prompt.id] = CandidateRecord(prompt)
                     self._journal.put_prompt(prompt.id, prompt.to_dict())
+
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        """Keep these from winning, where they are known."""
+        for prompt in prompts:
+            if (record := self._records.get(prompt.id)) is not None:
+                record.ruled_out = True
 
     def evaluations(self, split: str, reward: str) -> dict[str, Evaluation]:
         """Return the largest evaluation of every prompt that has one, by the prompt's id."""
@@ -252,6 +259,11 @@ class RunSession:
                 able = not isinstance(outcome, Failure)
             self._abilities[role, what] = able
         return self._abilities[role, what]
+
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        """Keep prompts from winning, and those that say the same."""
+        firsts = map(self._memory.first, prompts)
+        self._candidates.rule_out([prompt for prompt in firsts if prompt != self.task.seed_prompt])
 
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep a line, and the data behind it, for the result."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import data, plugins
 from .contracts.model import Decoding, LanguageModel
-from .contracts.searcher import Searcher
+from .contracts.searcher import ChecksTask, Searcher
 from .contracts.selector import Selector
 from .data import Columns, Rows
 from .errors import ConfigError
@@ -85,6 +85,7 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
     task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description, job.optimize)
     decoding = job.target.decoding
     searchers = [(spec.name, build_plugin("searchers", spec)) for spec in job.searchers]
+    check_searchers(searchers, task)
     return Setup(
         name=job.name,
         task=task,
@@ -101,6 +102,17 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
         lock=job.to_lock(),
         entrants=label_entrants(searchers),
     )
+
+
+def check_searchers(searchers: Sequence[tuple[str, Searcher]], task: Task) -> None:
+    """Let searchers that can say so beforehand say that they do not fit the task.
+
+    Raises:
+        BadInput: the first one does not.
+    """
+    for _, searcher in searchers:
+        if isinstance(searcher, ChecksTask):
+            searcher.check(task.for_searcher())
 
 
 def label_entrants(searchers: Sequence[tuple[str, Searcher]]) -> dict[str, Searcher]:

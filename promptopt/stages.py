@@ -304,14 +304,14 @@ class Run:
 
         More rows met goes before a higher mean: selectors spend rows on what they find good. A prompt that
         has met all rows but those it shows has met all it can. Candidates known only by a search signal come
-        after those that the task's reward has judged.
+        after those that the task's reward has judged; what the searcher has ruled out is not among them.
         """
         rows = len(self.setup.task.splits.search)
         ranked: list[tuple[bool, int, float, int, tuple[Prompt, Evaluation]]] = []
         for place, record in enumerate(self.candidates.all()):
             candidate = self._summary(record)
             evaluation = candidate.search or candidate.signal
-            if evaluation is not None and evaluation.comparable:
+            if evaluation is not None and evaluation.comparable and not record.ruled_out:
                 scored = (record.prompt, evaluation)
                 whole = evaluation.met + len(record.prompt.demonstrations) >= rows
                 met = rows if whole else evaluation.met

@@ -15,7 +15,7 @@ from promptopt.contracts.selector import Selector
 from promptopt.errors import ConfigError
 from promptopt.prompt import Prompt
 from promptopt.proof.pareto import CostName, Objective, measure
-from promptopt.records import Evaluation, Example
+from promptopt.records import Evaluation, Example, fold_inputs
 
 from ._demos import score_fully
 from ._text import unique
@@ -58,6 +58,7 @@ class Trials:
         keep: how many of each race go on to the next; they have met all rows.
         cost: what is weighed against the reward, if anything.
         caps: most `characters`, `prompt_tokens` or `output_tokens` of an answer.
+        starts: good prompts found elsewhere; they take part in the first race.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Trials:
         keep: int,
         cost: CostName | None,
         caps: Mapping[str, float],
+        starts: Sequence[Prompt] = (),
     ) -> None:
         """Score the seed prompt, which shows how hard each row is.
 
@@ -88,6 +90,9 @@ class Trials:
         if (cost or set(caps) & set(TOKEN_CAPS)) and measure(seed) is None:
             where = "search.cost" if cost else "search.at_most"
             raise ConfigError(where, "the target counts no tokens", do="cap `characters`, or take it out")
+        shown_to_all = {fold_inputs(row.inputs) for row in session.task.rows[:rows]}
+        fair = [p for p in starts if not shown_to_all & {fold_inputs(one.inputs) for one in p.demonstrations}]
+        self.best = [prompt for prompt in fair if not self._over(prompt)]
 
     def race(self, prompts: Sequence[Prompt]) -> list[Outcome]:
         """Let new prompts meet the best of earlier races, and return what came of each."""
@@ -96,10 +101,13 @@ class Trials:
         if set(self._caps) & set(TOKEN_CAPS) and short:
             self._score(unique(short), min(PROBE, self._rows))
             over = {prompt.id: self._violations(prompt) for prompt in prompts}
-        fitting = [p for p in prompts if all(v <= 0 for v in over[p.id].values())]
+        fitting = [prompt for prompt in prompts if not self._over(prompt)]
         runners = unique([*self.best, *fitting])
         if fitting:
             self.best = self._front(runners) if self._cost else self._select(runners)
+        over = {prompt.id: self._violations(prompt) for prompt in prompts}  # more rows may tell another mean
+        self._session.rule_out([prompt for prompt in runners + list(prompts) if self._over(prompt)])
+        self.best = [prompt for prompt in self.best if not self._over(prompt)]
         hard = self._hardness()
         outcomes = [self._outcome(prompt, hard, over[prompt.id]) for prompt in prompts]
         self._lowest = min([self._lowest, *(o.values[0] for o in outcomes if o.values)])
@@ -172,6 +180,10 @@ class Trials:
             cost.of(self._cost) for known in self._known.values() if self._cost and (cost := measure(known))
         ]
         return max(costs, default=0.0)
+
+    def _over(self, prompt: Prompt) -> bool:
+        """Whether a prompt is beyond a cap, as far as it is known."""
+        return any(violation > 0 for violation in self._violations(prompt).values())
 
     def _violations(self, prompt: Prompt) -> dict[str, float]:
         """Return how far each cap is passed, as far as it is known."""

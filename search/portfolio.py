@@ -243,6 +243,9 @@ class _Slice:
     def note(self, text: str) -> None:
         self._session.note(text)
 
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        self._session.rule_out(prompts)
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         self._session.report(text, data)
 

@@ -36,7 +36,12 @@ A job says what is open:
 
 A slot is a list of texts, or a mapping from labels to texts under `alternatives`; a text may hold input
 columns and other slots, so whole layouts can be alternatives (`text: "{{wording}}"`). `{{instruction}}` is
-the seed prompt's unless a slot has that name. Without `text`, the seed prompt's layout is used.
+the seed prompt's unless a slot has that name; where other searchers have found good prompts before
+(`portfolio`), their instructions are alternatives of it, and the prompts themselves race with the first points.
+Without `text`, the seed prompt's layout is used.
+
+A prompt beyond a cap of `at_most` costs a few rows at most, and never wins; what counts is the mean over the
+search rows it has met.
 """
 
 from __future__ import annotations
@@ -50,7 +55,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from promptopt import plugins
-from promptopt.contracts.searcher import Session
+from promptopt.contracts.searcher import SearchTask, Session
 from promptopt.errors import BudgetExhausted, ConfigError, did_you_mean
 from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import digest
@@ -154,6 +159,14 @@ class TemplateSearch:
         if self.storage is not None:
             check_url(self.storage)
 
+    def check(self, task: SearchTask) -> None:
+        """Refuse a template that does not fit the task.
+
+        Raises:
+            ConfigError: a slot that nothing fills, an alternative that nothing shows, nothing to choose.
+        """
+        self._space(task)
+
     def search(self, session: Session) -> None:
         """Try points until `trials` are done, none is left, or the budget ends; then say what mattered.
 
@@ -161,7 +174,7 @@ class TemplateSearch:
             ConfigError: the template does not fit the rows or the seed prompt.
         """
         seed = session.task.seed_prompt
-        space = self._space(seed, session.task.fields)
+        space = self._space(session.task)
         rows, sets = self._parted(session, space)
         key = session.rng.getrandbits(32)
         if self.storage is not None:
@@ -174,7 +187,7 @@ class TemplateSearch:
         )  # fmt: skip
         trials = Trials(
             session, rows, selector=plugins.build("selectors", self.selector), keep=self.keep, cost=self.cost,
-            caps=self.at_most,
+            caps=self.at_most, starts=session.task.starts,
         )  # fmt: skip
         found: list[tuple[Asked, Outcome]] = []
         try:
@@ -206,8 +219,9 @@ class TemplateSearch:
             given["text"] = self.text
         return read_axes(given, self.order, self.parameters)
 
-    def _space(self, seed: Prompt, columns: tuple[str, ...]) -> Space:
-        """Return the space for a seed prompt and rows with these columns, checked."""
+    def _space(self, task: SearchTask) -> Space:
+        """Return the space for a task, checked."""
+        seed, columns = task.seed_prompt, task.fields
         own = seed.template
         if own.engine != "plain" and self.text is None:
             raise ConfigError("search.text", "the seed prompt's layout is Jinja", do="write `text` out")
@@ -226,7 +240,7 @@ class TemplateSearch:
         ]
         named = {axis.name for axis in axes}
         if "instruction" not in named and any("instruction" in slots(part) for part in texts):
-            axes = (*axes, Slot("instruction", {"the seed prompt's": seed.instruction}))
+            axes = (*axes, Slot("instruction", _instructions(task)))
         space = Space(
             layout, axes, columns, read_forbidden(self.forbid, axes),
             own_demonstration=text is None or self.demonstration is not None,
@@ -334,6 +348,16 @@ class TemplateSearch:
             name = f"{MARK} template {digest([key, session.task.seed_prompt.id, repr(self)])}"
             study.export(self.storage, name)
             session.report(f"template: the study is in {self.storage} as {name!r}")
+
+
+def _instructions(task: SearchTask) -> dict[str, str]:
+    """Return the seed prompt's instruction, and those of good prompts found elsewhere, by label."""
+    own = task.seed_prompt.instruction
+    others = dict.fromkeys(prompt.instruction for prompt in task.starts)
+    return {
+        "the seed prompt's": own,
+        **{text: text for text in others if text and text != own and not SLOT.search(text)},
+    }
 
 
 def _or(given: str | None, default: str) -> str:

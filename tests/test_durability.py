@@ -126,6 +126,29 @@ def test_a_run_killed_again_and_again_still_ends_the_same(tmp_path):
         assert server.calls - needed <= needed + 4 * CONCURRENCY
 
 
+@pytest.mark.slow
+def test_a_template_search_killed_from_the_command_line_ends_with_the_same_best(tmp_path):
+    import optuna
+
+    chance = random.Random(7)
+    slots = {"form": ["", "One word."], "cue": ["Output:", "Answer:"], "who": ["", "You are a clerk."]}
+    text = "{{who}}\nSay yes or no. {{form}}\n{{question}}\n{{cue}}"
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    search = {"name": "template", "text": text, "slots": slots, "trials": 8, "batch": 4, "storage": storage}
+    with LoopbackServer(slow_reply) as server:
+        config = tmp_path / "job.yaml"
+        config.write_text(json.dumps(job(server.url, rows=tmp_path / "rows.jsonl", search=search)))
+        whole = finish(config, tmp_path / "whole")
+        needed = server.calls
+        for _ in range(3):
+            kill_at(server, needed // 5, config, tmp_path / "run", chance)
+        resumed = finish(config, tmp_path / "run")
+        assert {**resumed, "seconds": 0, "spent": 0} == {**whole, "seconds": 0, "spent": 0}
+        assert needed <= server.calls - needed <= needed + 3 * CONCURRENCY
+    (summary,) = optuna.get_all_study_summaries(storage)
+    assert summary.n_trials == 8
+
+
 PRICE = {"input": 1000.0, "output": 2000.0}
 
 

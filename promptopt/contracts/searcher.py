@@ -119,6 +119,13 @@ class Session(Protocol):
         """Whether a model is able, found by one journaled probe."""
         ...
 
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        """Say which prompts must not win, whatever they score: they break a rule that the user has set.
+
+        They stay candidates; the seed prompt cannot be ruled out, as it is what the others are measured by.
+        """
+        ...
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Say something of the search to whoever reads the result; costs nothing, and a replay says it again.
 
@@ -126,6 +133,15 @@ class Session(Protocol):
             text: one line for people, shown when the run ends.
             data: plain JSON data behind it, for `result.json`.
         """
+        ...
+
+
+@runtime_checkable
+class ChecksTask(Protocol):
+    """What a searcher may have besides: it looks at the task before anything is bought."""
+
+    def check(self, task: SearchTask) -> None:
+        """Raise BadInput if the searcher's options do not fit the task."""
         ...
 
 

@@ -365,6 +365,9 @@ class _WatchedSession:
     def can(self, role: Literal["target", "proposer"], what: Literal["likelihood", "insert"]) -> bool:
         return self._noting(lambda: self._session.can(role, what))
 
+    def rule_out(self, prompts: Sequence[Prompt]) -> None:
+        """Let it pass."""
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         self._session.report(text, data)
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from promptopt.contracts.searcher import SearchTask
 from promptopt.errors import ConfigError
 from promptopt.plugins import build
 from promptopt.programs import ChainOfThought
-from promptopt.prompt import Prompt
+from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Budget, Cell, Evaluation, Example, FrozenMap, Score, Usage
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
@@ -45,6 +46,7 @@ class Bench:
         self.rng, self.workdir, self.remaining = random.Random(seed), Path(), Budget()
         self.value, self.reply, self.tokens = value, reply, tokens
         self.cells, self.prompts, self.asked, self.notes = set(), {}, [], []
+        self.ruled_out = set()
 
     def score(self, prompts, rows=None, reward=None):
         rows = self.task.rows if rows is None else self.task.rows[:rows] if isinstance(rows, int) else rows
@@ -67,6 +69,9 @@ class Bench:
         self.notes.append((text, data))
 
     note = report
+
+    def rule_out(self, prompts):
+        self.ruled_out |= {prompt.id for prompt in prompts}
 
     def met(self, prompt):
         return sum(key == prompt.id for key, _ in self.cells)
@@ -252,3 +257,45 @@ def test_a_run_reports_the_slots_and_a_killed_one_ends_the_same(tmp_path):
     import optuna
 
     assert [s.n_trials for s in optuna.get_all_study_summaries(f"sqlite:///{tmp_path / 's.db'}")] == [24]
+
+
+def test_good_prompts_found_elsewhere_race_along_and_lend_their_instructions():
+    session = Bench()
+    good = Prompt("You are a clerk. Write in capitals.", origin="ape")
+    shown = Prompt(
+        "Repeat.", demonstrations=(Demonstration(session.task.rows[0].inputs, "out0"),), origin="demos"
+    )
+    session.task = replace(session.task, starts=(good, shown, Prompt("Do it.")))
+    search(session, text="{{role}} {{instruction}}\n\n{{input}}", slots={"role": ["", "You are a cat."]})
+    tried = [p for p in session.prompts.values() if p.origin == "template"]
+    assert {p.render(session.task.rows[0])[-1].content.removesuffix("\n\nin0") for p in tried} == {
+        f"{role}{text}"
+        for role in ("", "You are a cat. ")
+        for text in ("Do it.", good.instruction, "Repeat.")
+    }
+    assert session.met(good) == 40
+    assert shown.id not in session.prompts  # it shows the answer to a row that all are scored on
+
+
+def test_what_is_beyond_a_cap_must_not_win():
+    session = search(Bench(), at_most={"prompt_tokens": 10})
+    words = {p.id: len(p.render(session.task.rows[0])[-1].content.split()) for p in session.prompts.values()}
+    assert session.ruled_out == {prompt for prompt, count in words.items() if count > 10}
+    assert not search(Bench()).ruled_out
+
+
+def test_a_cap_that_more_rows_show_to_be_passed_counts_as_well():
+    session = Bench()
+    plain = session.cell
+
+    def cell(prompt, row):
+        long = "capitals" in prompt.instruction and int(row.id) >= 8
+        return replace(plain(prompt, row), usage=Usage(40 if long else 5, 1))
+
+    session.cell = cell
+    search(session, at_most={"prompt_tokens": 20})
+    capitals = {
+        p.id for p in session.prompts.values() if "capitals" in p.instruction and session.met(p) == 40
+    }
+    assert capitals
+    assert capitals <= session.ruled_out

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dashboard import dashboard
 from toys import chance
 
 from promptopt.errors import ConfigError
@@ -134,6 +135,23 @@ def test_a_study_can_be_read_from_a_database_and_is_written_again_not_twice(tmp_
     loaded = optuna.load_study(study_name="promptopt template x", storage=url)
     assert loaded.best_trial.params == max(tried, key=worth)
     assert loaded.best_trial.user_attrs == {"rows": 5}
+
+
+@pytest.mark.slow
+def test_the_dashboard_opens_the_study(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = ask_tell("tpe")
+    tried = play(study)
+    study.export(url, "promptopt template x")
+    with dashboard(url) as get:
+        (listed,) = get("/api/studies")["study_summaries"]
+        assert listed["study_name"] == "promptopt template x"
+        opened = get(f"/api/studies/{listed['study_id']}")
+    shown = [{one["name"]: one["param_external_value"] for one in t["params"]} for t in opened["trials"]]
+    assert shown == [{name: str(value) for name, value in point.items()} for point in tried]
+    assert [trial["state"] for trial in opened["trials"]] == ["Complete"] * len(tried)
+    assert [trial["values"][0] for trial in opened["trials"]] == pytest.approx([worth(p) for p in tried])
+    assert opened["directions"] == ["maximize"]
 
 
 def test_a_study_of_somebody_else_is_left_alone(tmp_path):

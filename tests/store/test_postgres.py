@@ -139,7 +139,9 @@ def test_two_that_write_the_same_rows_the_other_way_round_both_come_to_an_end(tw
                 journal.put_cells("search", order[start : start + 50])
                 journal.set_meta("elapsed", start)
 
-    threads = [threading.Thread(target=write, args=pair) for pair in zip(two, (rows, rows[::-1]), strict=True)]
+    threads = [
+        threading.Thread(target=write, args=pair) for pair in zip(two, (rows, rows[::-1]), strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
