@@ -37,7 +37,7 @@ A job says what is open:
 A slot is a list of texts, or a mapping from labels to texts under `alternatives`; a text may hold input
 columns and other slots, so whole layouts can be alternatives (`text: "{{wording}}"`). `{{instruction}}` is
 the seed prompt's unless a slot has that name; where other searchers have found good prompts before
-(`portfolio`), their instructions are alternatives of it, and the prompts themselves race with the first points.
+(`portfolio`), their instructions are alternatives of it, and they race with the first points.
 Without `text`, the seed prompt's layout is used.
 
 A prompt beyond a cap of `at_most` costs a few rows at most, and never wins; what counts is the mean over the
@@ -57,7 +57,7 @@ from pydantic import Field
 from promptopt import plugins
 from promptopt.contracts.searcher import SearchTask, Session
 from promptopt.errors import BudgetExhausted, ConfigError, did_you_mean
-from promptopt.prompt import Demonstration, Prompt
+from promptopt.prompt import Demonstration
 from promptopt.records import digest
 from promptopt.template import SLOT, Template, fill, slots
 

@@ -187,7 +187,7 @@ class PostgresStore:
         self._flush()
 
     def _flush(self) -> None:
-        """Write what is kept, table by table in one order: two that write the same seldom lock each other out."""
+        """Write what is kept, table by table in one order, so that two writers seldom block each other."""
         if not self._unwritten:
             return
         grouped: dict[str, list[Row]] = {}

@@ -17,7 +17,12 @@ reward: exact_match
 search:
   name: template
 """
-GOOD = 'text: "{{role}} {{task}}\\n{{input}}"\nslots:\n  role: ["", You are a clerk.]\n  task: [Do it., Write it.]\n'
+GOOD = """\
+text: "{{role}} {{task}}\\n{{input}}"
+slots:
+  role: ["", You are a clerk.]
+  task: [Do it., Write it.]
+"""
 CASES = {
     "unknown slot": (
         GOOD.replace("{{role}}", "{{rolle}}"),
@@ -41,11 +46,11 @@ CASES = {
         "depends on itself: a -> b -> a; cut the circle",
     ),
     "condition on nothing": (
-        GOOD.replace("[Do it., Write it.]", "{alternatives: [Do it., Write it.], when: {rolle: You are a clerk.}}"),
+        GOOD.replace("[Do it., Write it.]", "{alternatives: [Do it., Go.], when: {rolle: You are a clerk.}}"),
         "no slot or parameter 'rolle'; did you mean 'role'?",
     ),
     "condition on an alternative that is not there": (
-        GOOD.replace("[Do it., Write it.]", "{alternatives: [Do it., Write it.], when: {role: You are a clark.}}"),
+        GOOD.replace("[Do it., Write it.]", "{alternatives: [Do it., Go.], when: {role: You are a clark.}}"),
         "'role' has no such alternative; got 'You are a clark.'; did you mean 'You are a clerk.'?",
     ),
     "no alternatives": (
