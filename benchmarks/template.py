@@ -5,7 +5,7 @@
 
 `--record` scores every prompt of the space on every row with the embedded model, writing
 benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes
-on. The searchers then run on that table, as if they bought their cells. What counts is the best prompt that
+on where it was (with other weights, from the beginning). The searchers then run on that table, as if they bought their cells. What counts is the best prompt that
 has met all rows: how far it is below the best of the table, and in how many seeds it is the best, at equal
 cells.
 """
@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -80,7 +82,8 @@ def main() -> None:
         model = open_model(options.model, options.device)
         file.write_bytes(packed(record(model, prompts, rows_of(options.family, options.rows), journal)))
         journal.unlink()
-    print("\n".join(compare(Table(options.family, file), options.seeds)))
+    for line in compare(Table(options.family, file), options.seeds):
+        print(line, flush=True)
 
 
 def slots_of(family: str) -> dict[str, Any]:
@@ -213,8 +216,29 @@ class TableSession:
         """Keep quiet."""
 
 
-def play(table: Table, options: Mapping[str, Any], seed: int) -> list[float]:
-    """Run once; return the best mean found by each of `SHARES` of the cells."""
+@dataclass(frozen=True)
+class Played:
+    """What a run found.
+
+    Attributes:
+        found: after each purchase, the cells bought and the best mean of a prompt that has met all rows.
+        cells: of the whole table.
+    """
+
+    found: tuple[tuple[int, float], ...]
+    cells: int
+
+    def best_at(self, share: float) -> float:
+        """Return the best mean found by this share of the cells."""
+        return max((mean for cells, mean in self.found if cells <= share * self.cells), default=0.0)
+
+    def share_to(self, mean: float) -> float:
+        """Return the share of the cells after which this mean was reached; infinite if it never was."""
+        return next((cells / self.cells for cells, its in self.found if its > mean - 1e-9), math.inf)
+
+
+def play(table: Table, options: Mapping[str, Any], seed: int) -> Played:
+    """Run once, on the largest of `SHARES` of the cells."""
     session = TableSession(table, int(max(SHARES) * table.cells), seed)
     searcher = build(
         "searchers",
@@ -223,31 +247,54 @@ def play(table: Table, options: Mapping[str, Any], seed: int) -> list[float]:
     )
     with suppress(BudgetExhausted):
         searcher.search(session)
-    return [
-        max((best for cells, best in session.found if cells <= share * table.cells), default=0.0)
-        for share in SHARES
-    ]
+    return Played(tuple(session.found), table.cells)
 
 
-def compare(table: Table, seeds: int) -> list[str]:
-    """Return a table in Markdown: points below the best prompt of all, and in how many seeds it is found."""
+def compare(table: Table, seeds: int) -> Iterator[str]:
+    """Iterate over the lines of two tables in Markdown: how far below the best, and the paired differences."""
     rows, means = len(table.rows), np.nanmean(table.scores[1:], axis=1)
-    lines = [
+    yield (
         f"{len(means):,} prompts x {rows} rows ({table.family}): best {means.max():.3f}, "
-        f"{int((means >= means.max() - 1e-9).sum())} as good, median {np.median(means):.3f}",
-        "",
-        "| contender | " + " | ".join(f"at {share:.1%} of the cells" for share in SHARES) + " |",
-        "|---|" + "---|" * len(SHARES),
-    ]
+        f"{int((means >= means.max() - 1e-9).sum())} as good, median {np.median(means):.3f}; {seeds} seeds"
+    )
+    yield "\nPoints below the best of the table, and in how many seeds it was reached:\n"
+    at = " | ".join(f"at {share:.1%} of the cells" for share in SHARES)
+    yield f"| contender | {at} | cells until the best: median, most |"
+    yield "|---|" + "---|" * (len(SHARES) + 1)
+    runs: dict[str, list[Played]] = {}
     for name, options in CONTENDERS.items():
-        found = [play(table, options, seed) for seed in range(seeds)]
-        parts = []
-        for place in range(len(SHARES)):
-            short = [100 * (table.best - run[place]) for run in found]
-            reached = sum(gap < 1e-6 for gap in short)
-            parts.append(f"{format_number(fmean(short))} {mean_interval(short)}, best in {reached}/{seeds}")
-        lines.append(f"| {name} | " + " | ".join(parts) + " |")
-    return lines
+        runs[name] = [play(table, options, seed) for seed in range(seeds)]
+        parts = [_shortfall(table.best, [run.best_at(share) for run in runs[name]]) for share in SHARES]
+        needed = sorted(run.share_to(table.best) for run in runs[name])
+        parts.append(f"{_share(needed[(seeds - 1) // 2])}, {_share(needed[-1])}")
+        yield f"| {name} | " + " | ".join(parts) + " |"
+    first, *others = CONTENDERS
+    yield f"\nPoints that {first} is ahead, paired by seed:\n"
+    yield f"| of | {at} |"
+    yield "|---|" + "---|" * len(SHARES)
+    for name in others:
+        parts = [
+            _ahead(
+                [a.best_at(share) - b.best_at(share) for a, b in zip(runs[first], runs[name], strict=True)]
+            )
+            for share in SHARES
+        ]
+        yield f"| {name} | " + " | ".join(parts) + " |"
+
+
+def _shortfall(best: float, found: Sequence[float]) -> str:
+    short = [100 * (best - mean) for mean in found]
+    reached = sum(gap < 1e-6 for gap in short)
+    return f"{format_number(fmean(short))} {mean_interval(short)}, best in {reached}/{len(short)}"
+
+
+def _ahead(differences: Sequence[float]) -> str:
+    points = [100 * difference for difference in differences]
+    return f"{format_number(fmean(points), sign=True)} {mean_interval(points)}"
+
+
+def _share(share: float) -> str:
+    return f"over {max(SHARES):.0%}" if share == math.inf else f"{share:.1%}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import DataError, JournalError
-from .strict_yaml import dump
+from .strict_yaml import dump, load
 from .study import Study
 
 PACKAGES = ("promptopt", "numpy", "openai", "optuna", "pydantic", "torch", "transformers", "trl", "peft")
@@ -87,6 +87,15 @@ class RunFolder:
     def workdir(self) -> Path:
         """Where trainers keep checkpoints."""
         return self.path / "work"
+
+    @property
+    def study(self) -> str | None:
+        """The database that keeps its journal, if it is not kept here."""
+        if not self.lock_file.exists():
+            return None
+        lock = load(self.lock_file).value
+        study = lock.get("study") if isinstance(lock, dict) else None
+        return None if study is None else str(study)
 
     def result(self) -> dict[str, Any] | None:
         """Return what `result.json` holds, or None while the run is not done."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-START = "import sys; from optuna_dashboard import run_server; run_server(sys.argv[1], '127.0.0.1', int(sys.argv[2]))"
+START = "import sys, optuna_dashboard as d; d.run_server(sys.argv[1], '127.0.0.1', int(sys.argv[2]))"
 
 
 @contextmanager

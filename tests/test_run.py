@@ -428,3 +428,19 @@ def test_without_a_test_split_equals_are_not_called_better():
     for seed in range(40):
         likely += among_equals(seed, sizes=Sizes(search=20, select=40, test=0)).verdict.likely
     assert likely <= 5
+
+
+def test_what_the_searcher_rules_out_is_a_candidate_that_cannot_win():
+    class Strict:
+        def search(self, session):
+            seed = session.task.seed_prompt
+            best, good = (seed.child(instruction=t, origin="x") for t in (INSTRUCTIONS[0], INSTRUCTIONS[2]))
+            session.score([best, good])
+            session.rule_out([best, seed, seed.child(instruction="Never scored.", origin="x")])
+
+    study = execute(make_setup(searcher=Strict()))
+    assert study.best.instruction == "Use upper case letters."
+    ruled_out = next(c for c in study.candidates if c.prompt.instruction == "Write it in capitals.")
+    assert ruled_out.search.mean == 1.0
+    assert ruled_out.select is None
+    assert study.candidate(study.seed_prompt).select is not None

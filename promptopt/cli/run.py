@@ -275,12 +275,22 @@ def _way_on(place: Path, fresh: bool) -> Iterator[None]:
     stops answering is not: the exit codes tell them apart.
     """
     from ..errors import AuthError, BadInput, ConfigError, JournalError, ModelError, PromptOptError
+    from ..runfolder import RunFolder
 
     try:
         yield
     except JournalError:
+        if fresh and not RunFolder(place).lock_file.exists():  # nothing has begun
+            _discard(place)
         raise
     except (KeyboardInterrupt, PromptOptError) as error:
+        if (study := RunFolder(place).study) is not None:
+            print(
+                f"what was bought is kept; go on with: promptopt resume {_shown(place)}, or end it elsewhere "
+                f"with: promptopt worker --study '{study}'",
+                flush=True,
+            )
+            raise
         bought = _bought(place)
         if bought and isinstance(error, BadInput):
             print(f"{bought:,} calls are kept; run again with: --reuse {_shown(place)}", flush=True)

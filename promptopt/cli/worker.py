@@ -13,7 +13,8 @@ def worker(
         str,
         typer.Option(
             "--study", metavar="URL",
-            help="PostgreSQL database of the run, as `promptopt run --study` was given it.",
+            help="PostgreSQL database of the run, as `promptopt run --study` was given it. A worker that is "
+            "silent for 15 seconds (&lease=SECONDS) counts as dead, and others make its calls.",
         ),
     ],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
