@@ -4,10 +4,11 @@
     python -m benchmarks.template                   # searchers on the table, 20 seeds
 
 `--record` scores every prompt of the space on every row with the embedded model, writing
-benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes
-on where it was (with other weights, from the beginning). The searchers then run on that table, as if they bought their cells. What counts is the best prompt that
-has met all rows: how far it is below the best of the table, and in how many seeds it is the best, at equal
-cells.
+benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes on
+where it was (with other weights, from the beginning). The searchers then run on that table, as if they bought
+their cells. What counts is the best prompt that has met all rows: how far it is below the best of the table, in
+how many seeds it is the best, and after how many cells. Differences between searchers are paired by seed: the
+same seed is the same order of rows.
 """
 
 from __future__ import annotations
@@ -251,7 +252,7 @@ def play(table: Table, options: Mapping[str, Any], seed: int) -> Played:
 
 
 def compare(table: Table, seeds: int) -> Iterator[str]:
-    """Iterate over the lines of two tables in Markdown: how far below the best, and the paired differences."""
+    """Iterate over the lines of two tables in Markdown: points below the best, and paired differences."""
     rows, means = len(table.rows), np.nanmean(table.scores[1:], axis=1)
     yield (
         f"{len(means):,} prompts x {rows} rows ({table.family}): best {means.max():.3f}, "
