@@ -6,9 +6,9 @@
 `--record` scores every prompt of the space on every row with the embedded model, writing
 benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes on
 where it was (with other weights, from the beginning). The searchers then run on that table, as if they bought
-their cells. What counts is the best prompt that has met all rows: how far it is below the best of the table, in
-how many seeds it is the best, and after how many cells. Differences between searchers are paired by seed: the
-same seed is the same order of rows.
+their cells. What counts is the best prompt that has met all rows: how far it is below the best of the table,
+in how many seeds it is the best, and after how many cells. Differences between searchers are paired by seed:
+the same seed is the same order of rows.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
+from .claims import Claims
 from .contracts.model import (
     Admit,
     Completion,
@@ -39,9 +40,6 @@ MESSAGE_OVERHEAD = 64
 
 FREE_ENDPOINTS = ("local", "embedded")
 """Where this machine computes the answers: they can be had again for nothing."""
-
-FIRST_PAUSE, LAST_PAUSE = 0.02, 0.25
-"""Seconds between looks at what another process is buying."""
 
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
@@ -147,8 +145,7 @@ class Caller:
         self._used: set[str] = set()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
-        self._pause = FIRST_PAUSE
-        self._count_losses()
+        self._claims = Claims(journal, ledger)
 
     def model(self, role: str) -> LanguageModel:
         """Return the model that plays `role`."""
@@ -228,35 +225,18 @@ class Caller:
                     bound = worst_case(wish.request)
                     ahead = self.ledger.plan(role, 1, bound, ahead)
                     to_buy.append(_Purchase(key, wish.request, wish.text, bound))
-            mine = self._claim(role, to_buy)
-            self._flying.update(purchase.key for purchase in mine)
-            elsewhere.update(purchase.key for purchase in to_buy if purchase.key not in self._flying)
-        return mine, elsewhere
-
-    # --- a journal that other processes work on, too -------------------------------------------------
-
-    def _claim(self, role: str, wanted: list[_Purchase]) -> list[_Purchase]:
-        """Return those that this process is to buy.
-
-        Whoever shares the journal stands before the same calls in the same order. Each claims only what the
-        budget carries if all calls before it take their worst case, so together they stay within it, too.
-        """
-        if not self._journal.shared or not wanted:
-            return wanted
-        self._count_losses()
-        room = self.ledger.room_for(role, [purchase.bound for purchase in wanted])
-        # With no room left, what others still have to settle may make some.
-        claimed = self._journal.claim([p.key for p in wanted[: max(1, room)]], alone=not room)
-        return [purchase for purchase in wanted if purchase.key in claimed]
+            mine = self._claims.take(role, [(purchase.key, purchase.bound) for purchase in to_buy])
+            self._flying |= mine
+            elsewhere.update(purchase.key for purchase in to_buy if purchase.key not in mine)
+        return [purchase for purchase in to_buy if purchase.key in mine], elsewhere
 
     def _land(self, keys: Sequence[str], outcomes: dict[str, Outcome]) -> None:
         """Let others have what is bought, or what is not."""
-        if self._journal.shared:
-            self._journal.release(keys)
+        self._claims.give_back(keys)
+        if self._claims.shared:
             for key in keys:  # the journal's outcome counts, should another process have been faster
                 outcomes.pop(key, None)
         with self._landed:
-            self._pause = FIRST_PAUSE
             self._flying.difference_update(keys)
             self._landed.notify_all()
 
@@ -266,13 +246,8 @@ class Caller:
             if elsewhere & self._flying:
                 self._landed.wait(timeout=1.0)
                 return
-        if self._journal.shared:
-            time.sleep(self._pause)
-            self._pause = min(LAST_PAUSE, 1.5 * self._pause)
-
-    def _count_losses(self) -> None:
-        """Charge what processes that are gone may have lost."""
-        self.ledger.lose((lost.role, lost.bound) for lost in self._journal.lose_attempts())
+        if self._claims.shared:
+            self._claims.wait()
 
     def _known(self, role: str, wanted: Mapping[str, _Wish]) -> dict[str, Call]:
         """Return the journaled calls among these; those of reused journals are taken over for nothing."""

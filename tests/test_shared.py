@@ -26,9 +26,9 @@ from promptopt.shared import rows_from_dict, rows_to_dict
 
 pytest.importorskip("psycopg")
 
-TRIALS = 48
+TRIALS = 36
 CONCURRENCY = 4
-LEASE = 2
+LEASE = 5
 SLOTS = {
     "role": ["", "You are a clerk.", "You are a cat."],
     "task": ["Do it.", "Write in capitals.", "Repeat.", "Sing."],
@@ -51,7 +51,7 @@ def job(tmp_path: Path, target: str, storage: str | None = None) -> Path:
         "".join(json.dumps({"id": str(i), "input": f"w{i}", "output": f"W{i}"}) + "\n" for i in range(90))
     )
     text = "{{role}}\n{{task}} {{form}}\n\nInput: {{input}}\n{{cue}}"
-    search = {"name": "template", "text": text, "slots": SLOTS, "trials": TRIALS, "batch": 12}
+    search = {"name": "template", "text": text, "slots": SLOTS, "trials": TRIALS, "batch": 9}
     config = tmp_path / "job.yaml"
     data = {
         "name": "shared",

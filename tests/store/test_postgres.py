@@ -34,7 +34,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def study(database, request) -> str:
-    return f"{database}?study={request.node.name[:40].replace('[', '-').replace(']', '')}&lease=1"
+    return f"{database}?study={request.node.name[:40].replace('[', '-').replace(']', '')}&lease=4"
 
 
 @pytest.fixture
@@ -172,6 +172,10 @@ time.sleep(60)
 """
 
 
+def until(journal: Journal, pid: int):
+    return journal._store.query("SELECT until FROM workers WHERE pid = ?", (pid,))
+
+
 def test_what_the_dead_had_claimed_and_sent_is_free_and_counted_as_lost(study):
     dead = subprocess.Popen(
         [sys.executable, "-c", HOLDER, study, ",".join(KEYS[:20])], stdout=subprocess.PIPE, text=True
@@ -179,13 +183,15 @@ def test_what_the_dead_had_claimed_and_sent_is_free_and_counted_as_lost(study):
     assert dead.stdout is not None
     assert [dead.stdout.readline().strip() for _ in range(2)] == ["20", "sent"]
     journal = Journal(study)
-    time.sleep(1.5)  # longer than a lease: its heart beats
+    first = until(journal, dead.pid)
+    while until(journal, dead.pid) == first:  # its heart beats
+        time.sleep(0.1)
     assert journal.claim(KEYS[:20]) == set()
     assert journal.lose_attempts() == []
     os.kill(dead.pid, signal.SIGKILL)
     dead.communicate()
     assert journal.claim(KEYS[:20]) == set()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (freed := journal.claim(KEYS[:20])) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert freed == set(KEYS[:20])
