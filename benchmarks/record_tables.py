@@ -81,14 +81,18 @@ def rows_of(task: str, count: int) -> list[Example]:
 
 
 def record(
-    model: LanguageModel, prompts: Sequence[Prompt], rows: Sequence[Example], path: Path | str
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    rows: Sequence[Example],
+    path: Path | str,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[Evaluation]:
     """Score all prompts on all rows, greedily."""
     journal = Journal(path)
     try:
         caller = Caller({"target": model}, journal, Ledger())
         reward = plugins.build("rewards", "exact_match", {"ignore_case": False})
-        scorer = Scorer(caller, journal, {"exact_match": reward}, decoding=Decoding(MAX_TOKENS))
+        scorer = Scorer(caller, journal, {"exact_match": reward}, decoding=Decoding(max_tokens))
         return scorer.evaluate(prompts, rows, "exact_match", "search")
     finally:
         journal.close()

@@ -70,6 +70,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--family", default="second_word_letter")
     parser.add_argument("--rows", type=int, default=50)
+    parser.add_argument(
+        "--max-tokens", type=int, default=8, help="of a reply; the answer is a letter, what is longer is wrong"
+    )
     parser.add_argument("--model", default="embedded/small")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--seeds", type=int, default=20)
@@ -81,7 +84,8 @@ def main() -> None:
         journal = file.with_suffix(".journal.sqlite")
         prompts = [SEED_PROMPT, *prompts_of(space_of(options.family))]
         model = open_model(options.model, options.device)
-        file.write_bytes(packed(record(model, prompts, rows_of(options.family, options.rows), journal)))
+        rows = rows_of(options.family, options.rows)
+        file.write_bytes(packed(record(model, prompts, rows, journal, options.max_tokens)))
         journal.unlink()
     for line in compare(Table(options.family, file), options.seeds):
         print(line, flush=True)
