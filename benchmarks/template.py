@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--family", default="second_word_letter")
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument(
-        "--max-tokens", type=int, default=8, help="of a reply; the answer is a letter, what is longer is wrong"
+        "--max-tokens", type=int, default=8, help="of a reply; what is longer than the answer is wrong"
     )
     parser.add_argument("--model", default="embedded/small")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
