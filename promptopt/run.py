@@ -49,6 +49,8 @@ def execute(
             if not folder.lock_file.exists():
                 folder.write_start(dict(setup.lock))
         journal = stack.enter_context(_opened(study or (folder.journal if folder else ":memory:")))
+        if study is not None and folder is not None:
+            _move_in(folder.journal, journal)
         _claim(journal, setup)
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
@@ -61,8 +63,8 @@ def execute(
         finally:
             run.note_time()
         if folder is not None:
-            if study is not None:  # so that it can be listed, compared and reused as any other
-                _copy(journal, folder.journal)
+            if study is not None:
+                _bring_home(journal, folder.journal)
             folder.write_study(found)
         return found
 
@@ -76,10 +78,22 @@ def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
         journal.close()
 
 
-def _copy(journal: Journal, file: Path) -> None:
-    file.unlink(missing_ok=True)
-    with _opened(file) as own:
+def _move_in(file: Path, journal: Journal) -> None:
+    """Go on in a fresh database with what a run has in its folder."""
+    if file.exists() and journal.get_meta("fingerprint") is None:
+        with _opened(file) as own:
+            own.copy_to(journal)
+
+
+def _bring_home(journal: Journal, file: Path) -> None:
+    """Copy a finished run into its folder, so that it can be listed, compared and reused as any other."""
+    fresh = file.with_name(f".{file.name}")
+    folder = file.parent
+    for stale in (fresh, *folder.glob(f"{fresh.name}-*"), *folder.glob(f"{file.name}-*")):
+        stale.unlink(missing_ok=True)
+    with _opened(fresh) as own:
         journal.copy_to(own)
+    fresh.replace(file)
 
 
 @contextmanager

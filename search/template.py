@@ -109,8 +109,9 @@ class TemplateSearch:
         temperature: of the proposer.
         max_tokens: most tokens of a paraphrase.
         max_chars: longer ones are dropped.
-        storage: database the study is written to when the search ends, for optuna-dashboard: `sqlite:///FILE`
-            or `postgresql://HOST/NAME`. It is a copy: a run is resumed from its journal.
+        storage: database the study is written to when the search ends, for `optuna-dashboard URL`:
+            `sqlite:///FILE` or `postgresql://HOST/NAME`. It is a copy: a run is resumed from its journal, and
+            workers share one by `promptopt run --study`.
     """
 
     text: str | list[str] | None = None

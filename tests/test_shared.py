@@ -9,17 +9,20 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dashboard import dashboard
 from loopback import LoopbackServer, Reply
 from postgres import server
-from toys import chance, read_input
+from toys import chance, fake, make_setup, proposer_reply, read_input, target_reply
 
 from promptopt.cli.main import main
 from promptopt.data import read
+from promptopt.errors import JournalError
 from promptopt.journal import Journal
+from promptopt.run import execute
 from promptopt.runfolder import RunFolder
 from promptopt.search._template_study import opened_storage
 from promptopt.shared import rows_from_dict, rows_to_dict
@@ -163,6 +166,35 @@ def check_trials(database: str, result: dict) -> None:
     assert len({json.dumps(trial.params, sort_keys=True) for trial in trials}) == TRIALS
     assert "capitals" in json.dumps(max(trials, key=lambda trial: trial.values[0]).params)
     assert summary.study_name in json.dumps(result["search_notes"])
+
+
+def test_a_run_begun_in_its_folder_goes_on_in_a_database_and_comes_home(tmp_path):
+    calls, cut = [], 100
+
+    def target(request):
+        calls.append(request)
+        if len(calls) == cut:
+            raise KeyboardInterrupt
+        return target_reply(request)
+
+    def setup():
+        return make_setup(models={"target": fake(target, "target"), "proposer": fake(proposer_reply, "p")})
+
+    whole = execute(make_setup())
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        execute(setup(), folder)
+    with server() as database:
+        moved = execute(setup(), folder, study=database)
+        bought = len(calls)
+        again = execute(setup(), study=database)
+        with pytest.raises(JournalError, match="another job or other rows; name another study"):
+            execute(replace(setup(), seed=9, lock={"seed": 9}), study=database)
+    home = execute(setup(), folder)
+    assert moved.verdict == again.verdict == home.verdict == whole.verdict
+    assert moved.best == again.best == home.best == whole.best
+    assert len(calls) == bought
+    assert len({request.messages for request in calls}) == bought - 1  # the one that was cut
 
 
 def test_rows_come_back_from_the_study_as_they_went_in():

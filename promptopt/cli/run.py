@@ -280,7 +280,7 @@ def _way_on(place: Path, fresh: bool) -> Iterator[None]:
     try:
         yield
     except JournalError:
-        if fresh and not RunFolder(place).lock_file.exists():  # nothing has begun
+        if fresh and not RunFolder(place).journal.exists():  # nothing has begun here
             _discard(place)
         raise
     except (KeyboardInterrupt, PromptOptError) as error:

@@ -39,6 +39,10 @@ SHARES = 2
 FEWEST = 8
 """Calls that are worth a claim."""
 
+PATIENT = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""Seconds after which a database that says nothing counts as lost, unless the URL says otherwise."""
+HOST = re.compile(r"[^A-Za-z0-9.-]")
+
 ALIVE = "SELECT 1 FROM workers WHERE workers.id = {}.worker AND workers.until > now()"
 
 SHARING = """
@@ -145,7 +149,8 @@ class PostgresStore:
         """
         self.name = url
         self._place = parse_url(url)
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._host = HOST.sub("", socket.gethostname())[:30]
+        self.worker = f"{self._host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"  # PostgreSQL cuts names at 63
         self._unwritten: list[tuple[str, list[Row]]] = []
         self._in_batch = False
         self._psycopg = _driver()
@@ -242,7 +247,7 @@ class PostgresStore:
         )
 
     def _beat(self, db: Any) -> None:
-        db.execute(_dialect(BEAT), (self.worker, socket.gethostname(), os.getpid(), self._place.lease))
+        db.execute(_dialect(BEAT), (self.worker, self._host, os.getpid(), self._place.lease))
 
     def _keep_beating(self) -> None:
         """Beat on a connection of its own until the store is closed; one that is lost is made again."""
@@ -259,7 +264,9 @@ class PostgresStore:
     # --- connecting ----------------------------------------------------------------------------------
 
     def _connected(self) -> Any:
-        db = self._psycopg.connect(self._place.address, autocommit=True, application_name=self.worker)
+        told = self._psycopg.conninfo.conninfo_to_dict(self._place.address)
+        mine = {"autocommit": True, "application_name": self.worker}
+        db = self._psycopg.connect(**{**PATIENT, **told, **mine})
         db.execute(f'SET search_path TO "{self._place.schema}"')  # its letters are checked by parse_url
         db.execute("SET client_min_messages TO warning")
         return db
