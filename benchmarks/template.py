@@ -21,6 +21,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -91,6 +92,7 @@ def main() -> None:
         print(line, flush=True)
 
 
+@cache
 def slots_of(family: str) -> dict[str, Any]:
     """Return the slots: unclear wordings of the task, and what can stand around them."""
     drawn = (wording for seed in range(LANDSCAPES) for wording in landscape(family, seed))
