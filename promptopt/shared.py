@@ -3,6 +3,8 @@
 All of them are alike. Each goes through the whole run, as a resumed run does: what the journal knows is taken
 from there, and of what it does not know each buys a share (`store.postgres`). A searcher is deterministic, so
 all stand before the same calls, and whoever is killed leaves nothing behind but calls that others take over.
+
+A worker runs the job that it finds there: whoever may write to the database decides what that is.
 """
 
 from __future__ import annotations
