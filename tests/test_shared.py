@@ -106,6 +106,7 @@ def comparable(result: dict) -> dict:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", ["worker", "starter"])
 def test_three_processes_share_a_study_and_one_is_killed(tmp_path, victim, record_property):
     with LoopbackServer(reply) as target, server() as database:
