@@ -1,7 +1,8 @@
 """The local engine beside others on the same cells: `python -m benchmarks.engine [--part NAME]`.
 
 Times are CPU seconds of runs that take turns in one process (seconds on a GPU). Slow contenders run a
-sample of the cells, and their time is scaled to all. Every share and difference is measured, here and now.
+sample of the cells, and their time is scaled to the tokens of all. Every share and difference is measured,
+here and now.
 """
 
 from __future__ import annotations
@@ -27,6 +28,12 @@ from .workloads import COMPLETIONS, LIKELIHOODS, Likelihoods, distinct
 
 CHECKED = 48
 """Cells of a workload whose log-probabilities are compared."""
+GROWTH = (
+    ("inputs", 2, 4, 200), ("inputs", 2, 16, 200), ("inputs", 2, 64, 200),
+    ("prompts", 1, 16, 200), ("prompts", 4, 16, 200), ("prompts", 16, 16, 200),
+    ("length", 2, 32, 25), ("length", 2, 32, 100), ("length", 2, 32, 400), ("length", 2, 32, 1600),
+)  # fmt: skip
+"""What grows; prompts, inputs, tokens of a prompt."""
 
 
 def likelihoods(model: Any, bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -38,7 +45,9 @@ def likelihoods(model: Any, bench: Bench, options: argparse.Namespace) -> list[d
     }
     if bench.gpu:
         rivals["sorted 128"] = partial(ranked, model, batch=128)
-    if Harness.installed():
+    if options.alone:
+        rivals = {}
+    elif Harness.installed():
         harness = bench.attempt("lm-eval", lambda: Harness(model))
         if harness is not None:
             rivals["lm-eval"] = harness
@@ -82,7 +91,7 @@ def _likelihood(
     for name, rival in rivals.items():
         sample = bench.cut(name, rival, groups)
         if sample:
-            scale[name] = len(pairs) / len(sample)
+            scale[name] = sum(pair.width for pair in pairs) / sum(pair.width for pair in sample)
             runs[name] = lambda rival=rival, sample=sample: rival(sample)  # type: ignore[misc]
     times = bench.in_turns(runs)
     times = {name: value * scale.get(name, 1) for name, value in times.items()}
@@ -147,28 +156,7 @@ def completions(model: Any, bench: Bench, options: argparse.Namespace) -> list[d
     records = [_completion(model, name, jobs, rates, bench) for name, jobs in chosen.items()]
     if options.continuous:
         records += bench.attempt("continuous", lambda: _continuous(model, chosen, records, bench)) or []
-    if bench.gpu:
-        records += [_recorded(model, name, jobs, bench) for name, jobs in chosen.items()]
     return records
-
-
-def _recorded(model: Any, name: str, jobs: Sequence[Job], bench: Bench) -> dict[str, Any]:
-    """Time our own steps asked for one by one, and recorded."""
-    found = bench.attempt("recorded", lambda: our_tokens(model, jobs, record=True))
-    record: dict[str, Any] = {"greedy tokens": name}
-    if found is not None:
-        plain = our_tokens(model, jobs)
-        times = bench.in_turns({
-            "ours": lambda: our_tokens(model, jobs),
-            "recorded": lambda: our_tokens(model, jobs, record=True),
-        })  # fmt: skip
-        record |= {
-            "recorded, s": times.get("recorded"),
-            "times recorded": {"ours": times["ours"] / times["recorded"]} if len(times) == 2 else None,
-            "same as not recorded": f"{sum(a == b for a, b in zip(found, plain, strict=True))}/{len(jobs)}",
-        }
-    bench.write(record)
-    return record
 
 
 def _completion(model: Any, name: str, jobs: Sequence[Job], rates: Rates, bench: Bench) -> dict[str, Any]:
@@ -251,24 +239,25 @@ def _continuous(
 
 def growth(model: Any, bench: Bench, _: argparse.Namespace) -> list[dict[str, Any]]:
     """Return how the cost of a cell moves with the number of inputs, of prompts, and with their length."""
-    records = []
     base = LIKELIHOODS[1]
-    for what, prompts, inputs, size in (
-        ("inputs", 1, 8, 200), ("inputs", 1, 32, 200), ("inputs", 1, 128, 200), ("inputs", 1, 512, 200),
-        ("prompts", 2, 16, 200), ("prompts", 8, 16, 200), ("prompts", 32, 16, 200),
-        ("length", 2, 64, 25), ("length", 2, 64, 100), ("length", 2, 64, 400), ("length", 2, 64, 1600),
-    ):  # fmt: skip
+    records: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Callable[[], object]] = {}
+    for what, prompts, inputs, size in GROWTH:
         shape = Likelihoods(what, (size, size), base.input, base.options, base.option)
         pairs = list(dict.fromkeys(shape.pairs(prompts, inputs, model.config.vocab_size)))
-        tokens = distinct([p.prompt + p.continuation[:-1] for p in pairs])
-        run = partial(ours, model, pairs)
-        time = min(seconds(run, bench.device) for _ in range(bench.rounds))
-        records.append({
+        name = f"{what} {prompts} x {inputs} x {size}"
+        runs[name] = partial(ours, model, pairs)
+        records[name] = {
             "grows": what, "prompts": prompts, "inputs": inputs, "prompt tokens": size, "cells": len(pairs),
-            "ms a cell": 1000 * time / len(pairs), "us a distinct token": 1e6 * time / tokens,
-        })  # fmt: skip
-        bench.write(records[-1])
-    return records
+            "distinct tokens": distinct([pair.prompt + pair.continuation[:-1] for pair in pairs]),
+        }  # fmt: skip
+    ours(model, pairs[:8])
+    for name, time in bench.in_turns(runs).items():
+        record = records[name]
+        record["ms a cell"] = 1000 * time / record["cells"]
+        record["us a distinct token"] = 1e6 * time / record["distinct tokens"]
+        bench.write(record)
+    return list(records.values())
 
 
 PARTS = {"likelihood": likelihoods, "completion": completions, "growth": growth}
@@ -293,6 +282,7 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--alone", action="store_true", help="likelihoods without rivals")
     parser.add_argument("--continuous", action="store_true", help="transformers' continuous batching, too")
     parser.add_argument("--out", type=Path, help="append records to this file, a line of JSON each")
     options = parser.parse_args()

@@ -27,10 +27,10 @@ class Ids:
         return " ".join(map(str, ids))
 
 
-def packed(model: Any, record: bool = False) -> PackedEngine:
+def packed(model: Any) -> PackedEngine:
     network = Network(model, Ids())
     limit = room(network)
-    return PackedEngine(network, limit, min(limit, FORWARD_TOKENS[model.device.type == "cpu"]), record)
+    return PackedEngine(network, limit, min(limit, FORWARD_TOKENS[model.device.type == "cpu"]))
 
 
 def ours(model: Any, pairs: Sequence[Pair]) -> list[float]:
@@ -136,8 +136,8 @@ def word_tokenizer(model: Any) -> Any:
     )
 
 
-def our_tokens(model: Any, jobs: Sequence[Job], record: bool = False) -> list[list[int]]:
-    found = dict(packed(model, record).complete(jobs, lambda _: True))
+def our_tokens(model: Any, jobs: Sequence[Job]) -> list[list[int]]:
+    found = dict(packed(model).complete(jobs, lambda _: True))
     failures = [found[job] for job in jobs if isinstance(found[job], Failure)]
     if failures:
         raise RuntimeError(f"{len(failures)} of {len(jobs)} jobs failed: {failures[0]}")

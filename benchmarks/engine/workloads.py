@@ -11,7 +11,10 @@ from promptopt.models._batch import Job, Pair
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """Prompts x inputs x options; each range is tokens, drawn evenly."""
+    """Prompts x inputs x options; each range is tokens, drawn evenly.
+
+    The lengths of the prompts are spread over their range instead, so that a few stand for many.
+    """
 
     name: str
     prompt: tuple[int, int]
@@ -22,7 +25,9 @@ class Likelihoods:
     def pairs(self, prompts: int, inputs: int, vocabulary: int, seed: int = 0) -> list[Pair]:
         """Draw the cells: every prompt meets the same inputs, with the same options."""
         draw = random.Random(seed)
-        heads = [_tokens(draw, self.prompt, vocabulary) for _ in range(prompts)]
+        low, high = self.prompt
+        lengths = [low + round((high - low) * (k + 0.5) / prompts) for k in range(prompts)]
+        heads = [_tokens(draw, (length, length), vocabulary) for length in lengths]
         rows = []
         for _ in range(inputs):
             shown = _tokens(draw, self.input, vocabulary)

@@ -276,8 +276,6 @@ class RowLayout:
             new one: `[3, rows]`, here and in the device's memory.
         runs: ranges of rows whose slots follow each other, and the first slot.
         shared: ranges of rows, and the branch that all of them continue.
-        prepared: on a GPU, what another layout of the same rows has prepared.
-        steady: whether these rows' later steps run the same kernels on tensors of the same shapes.
     """
 
     keys: Sequence[torch.Tensor]
@@ -285,15 +283,13 @@ class RowLayout:
     places: tuple[Ints, torch.Tensor]
     runs: Sequence[tuple[int, int, int]]
     shared: Sequence[tuple[int, int, Branch]]
-    prepared: RaggedRows | None = None
-    steady: bool = field(default=True, init=False)
     slots: torch.Tensor = field(init=False)
     lengths: torch.Tensor = field(init=False)
     depths: torch.Tensor = field(init=False)
     most: int = field(init=False)
     deepest: int = field(init=False)
     _masks: dict[tuple[int | None, int], torch.Tensor] = field(default_factory=dict, init=False)
-    _used: torch.Tensor | None = field(default=None, init=False)
+    _ragged: RaggedRows | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Take the places apart."""
@@ -309,15 +305,10 @@ class RowLayout:
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
         if _plain(rule, self.deepest) and _ragged.fits(query):
-            self.steady = self.steady and rule.window is None
-            if self.prepared is None:
-                self.prepared = self._prepare(keys, query.shape[1] // heads)
-            if self._used is None:
-                self._used = torch.zeros(len(keys), dtype=torch.int32, device=keys.device)
-                self._used[self.slots] = (self.lengths + 1).int()
+            if self._ragged is None:
+                self._ragged = self._prepare(keys, query.shape[1] // heads)
             above = [(branch.keys[layer], branch.values[layer]) for _, _, branch in self.shared]
-            return self.prepared.attend(query, (keys, values), above, self._used, rule.scale)
-        self.steady = False
+            return self._ragged.attend(query, (keys, values), above, rule.scale)
         grouped = torch.unflatten(query[0], 0, (heads, -1))  # [heads, share, rows, width]
         own = grouped.permute(2, 0, 1, 3)
         mask = self._own(rule.window, size, query.dtype).expand(-1, heads, own.shape[2], -1)
@@ -342,7 +333,8 @@ class RowLayout:
     def _prepare(self, keys: torch.Tensor, share: int) -> RaggedRows:
         shared = [(low, high, branch.keys[0].shape[2]) for low, high, branch in self.shared]
         room = (keys.shape[0], keys.shape[2])
-        return RaggedRows.of(self.places[0][0], room, shared, share, keys.device)
+        slots, lengths, _ = self.places[0]
+        return RaggedRows.of(slots, lengths + 1, room, shared, share, keys.device)
 
     def _own(self, window: int | None, size: int, dtype: torch.dtype) -> torch.Tensor:
         """Return the mask `[rows, 1, 1, tokens]` of the rows' own tokens."""

@@ -65,13 +65,11 @@ class PackedEngine:
         network: the model; `supported` says whether it can be run like this.
         limit: most distinct tokens in a batch, replies included.
         budget: most tokens of one forward.
-        record: whether steps that repeat themselves are recorded, on a GPU.
     """
 
     network: Network
     limit: int
     budget: int
-    record: bool = False
     branches: dict[Key, Branch] = field(default_factory=dict, init=False, repr=False)
 
     def complete(

@@ -11,7 +11,7 @@ Imports torch, so it is imported on first use only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -196,25 +196,27 @@ class RaggedRows:
     def of(
         cls,
         slots: Ints,
+        used: Ints,
         room: tuple[int, int],
         shared: Sequence[tuple[int, int, int]],
         share: int,
         device: torch.device,
     ) -> RaggedRows:
-        """Prepare steps of the same rows.
+        """Prepare a step.
 
         Args:
             slots: where each row is kept, ascending, `[rows]`.
+            used: how many tokens are seen in each of these slots.
             room: how many slots there are, and the tokens of one.
             shared: ranges of rows, and the tokens of the branch that they continue.
             share: heads of queries to one of keys.
             device: where the states are.
         """
-        held = np.zeros(room[0], np.int64)
-        held[slots] = share
-        arrays = (np.append(0, np.cumsum(held)), np.arange(room[0] + 1) * room[1])
-        ends, edges = (sent(array.astype(np.int32), device) for array in arrays)
-        own = Ranges(slice(None), ends, edges, (share, room[1]))
+        held, seen = np.zeros((2, room[0]), np.int64)
+        held[slots], seen[slots] = share, used
+        arrays = (np.append(0, np.cumsum(held)), np.arange(room[0] + 1) * room[1], seen)
+        ends, edges, there = (sent(array.astype(np.int32), device) for array in arrays)
+        own = Ranges(slice(None), ends, edges, (share, room[1]), there)
         return cls(own, _calls([(low * share, high * share, size) for low, high, size in shared], device))
 
     def attend(
@@ -222,7 +224,6 @@ class RaggedRows:
         query: torch.Tensor,
         states: tuple[torch.Tensor, torch.Tensor],
         above: Sequence[tuple[torch.Tensor, torch.Tensor]],
-        used: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
         """Attend.
@@ -231,7 +232,6 @@ class RaggedRows:
             query: of the new tokens, `[1, heads, rows, width]`.
             states: keys and values of all slots, `[slots, heads, room, width]`, in memory by token.
             above: keys and values of the branches, `[1, heads, tokens, width]`.
-            used: how many tokens are seen in each slot, int32.
             scale: the factor on the products.
 
         Returns:
@@ -241,7 +241,7 @@ class RaggedRows:
         # The queries of a head of keys see the same keys: they are rows of one range.
         grouped = torch.unflatten(query[0], 0, (heads, -1)).permute(2, 1, 0, 3).flatten(0, 1)
         keys, values = (part.transpose(1, 2).flatten(0, 1) for part in states)
-        out, total = kernel(grouped, keys, values, replace(self.own, used=used), scale, causal=False)
+        out, total = kernel(grouped, keys, values, self.own, scale, causal=False)
         for these, level in self.shared:
             keys, values = (_chained([_by_token(above[k][i]) for k in these]) for i in (0, 1))
             more = kernel(grouped[level.rows], keys, values, level, scale, causal=False)

@@ -89,17 +89,6 @@ def test_calls_do_not_grow_with_the_number_of_tiles(tmp_path, ragged):
     assert len(ragged) <= layers * 5
 
 
-@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2", "gpt2"])
-def test_rows_that_stay_together_complete_as_others_do(tmp_path, ragged, kind):
-    net = network(tmp_path, kind, attn_implementation="eager")
-    draw = random.Random(4)
-    prompts = sorted({pair.prompt for pair in cells()})
-    jobs = [Job(prompt, Decoding(draw.randint(1, 50)), frozenset({2})) for prompt in prompts * 2]
-    expected = dict(PaddedEngine(net, 4096).complete(jobs, lambda _: True))
-    for limit, budget in ((4096, 512), (300, 90)):
-        assert dict(PackedEngine(net, limit, budget, record=True).complete(jobs, lambda _: True)) == expected
-
-
 @gpu
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
