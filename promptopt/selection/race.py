@@ -65,8 +65,8 @@ class PairedRace:
         margin: a lead that is not worth its rows, in units of the reward ("adjusted" only). Prompts that are
             alike on all rows met cost most: two that agree on n of N rows may still be d rows apart with
             probability C(N - d, n) / C(N, n), above `alpha` up to 90 of 500 rows for d = 6, a point. To drop
-            copies from there on saves a quarter of the cells where there are many, no more than a smaller
-            `share` does, and finds a somewhat worse prompt (benchmarks/selection, "race, copies dropped").
+            copies from there on saves a quarter of the cells where there are many, about what a `share` of
+            .08 does, and finds a worse prompt than that (benchmarks/selection, "race, copies dropped").
         incumbents: so many of the first candidates are elites of an earlier race that have met all rows:
             they stay until their rivals have met them all, too, which costs nothing new.
     """
