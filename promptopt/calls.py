@@ -11,18 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from .claims import Claims
 from .contracts.model import (
     Admit,
-    Completion,
     Decoding,
     Failure,
     GenerateRequest,
     LanguageModel,
-    Likelihood,
     LikelihoodRequest,
     ModelIdentity,
     Outcome,
@@ -31,6 +29,7 @@ from .contracts.model import (
 from .errors import BudgetExhausted, ConfigError, ContractError, ModelError
 from .journal import Call, Journal
 from .ledger import Ledger, Spent, Ticket
+from .outcomes import outcome_from_dict, outcome_to_dict, storable
 from .records import Usage, canonical_json, digest_text
 
 KEY_VERSION = 1
@@ -40,6 +39,11 @@ MESSAGE_OVERHEAD = 64
 
 FREE_ENDPOINTS = ("local", "embedded")
 """Where this machine computes the answers: they can be had again for nothing."""
+
+REDO_SECONDS = 0.5
+"""Work of this machine that a kill may undo."""
+PAY_SECONDS = 0.05
+"""Age of answers that a kill may lose; those that came before another attempt is sent are never lost."""
 
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
@@ -307,8 +311,7 @@ class Caller:
                 self._journal.commit()
             return True
 
-        # What this machine computes is free to compute again, so it may share one commit.
-        with self._journal.batch() if free else nullcontext(), self._settling(purchases):
+        with self._journal.batch(REDO_SECONDS if free else PAY_SECONDS), self._settling(purchases):
             seen = 0
             before = time.monotonic()
             for index, outcome in self._outcomes(role, purchases, admit):
@@ -321,8 +324,6 @@ class Caller:
                     refused.append(purchase)
                 else:
                     self._record(role, purchase, outcome, seconds)
-                    if not free:
-                        self._journal.commit()
                     outcomes[purchase.key] = outcome
                     self._on_outcome(role, len(outcomes), asked)
             if seen != len(purchases):
@@ -354,6 +355,8 @@ class Caller:
         if not isinstance(outcome, Failure):
             if purchase.tickets:
                 self.ledger.settle(purchase.tickets.pop(), outcome.usage, seconds)
+            else:
+                self._book_found(role, purchase, outcome.usage, seconds)
             purchase.spent += outcome.usage
         self._note(role, outcome, purchase.attempts)
         self._used.add(purchase.key)
@@ -363,6 +366,11 @@ class Caller:
             purchase.text,
             Call(outcome_to_dict(outcome), purchase.attempts, purchase.spent, seconds),
         )
+
+    def _book_found(self, role: str, purchase: _Purchase, usage: Usage, seconds: float) -> None:
+        """Book an answer that nobody here asked for: a killed process did, in a batch."""
+        purchase.attempts = int(self._claims.find(purchase.key))
+        self.ledger.charge(role, purchase.attempts, usage, seconds)
 
     def _settle_failed(self, purchase: _Purchase, lost: int, *, keep_last: bool = False) -> None:
         """Settle attempts without an answer: `lost` of them at their bound, the others at no tokens."""
@@ -403,40 +411,9 @@ class Caller:
         if isinstance(outcome, Failure):
             return
         self._answers[role] = self._answers.get(role, 0) + 1
-        seen = self.largest.get(role, Usage())
-        self.largest[role] = Usage(
-            max(seen.prompt_tokens, outcome.usage.prompt_tokens),
-            max(seen.completion_tokens, outcome.usage.completion_tokens),
-        )
-
-
-def storable(outcome: Outcome) -> Outcome:
-    """Replace half characters (lone surrogates), which no database stores, before anybody uses the text."""
-    if isinstance(outcome, Completion):
-        text = outcome.text.encode("utf-8", "replace").decode()
-        return outcome if text == outcome.text else replace(outcome, text=text)
-    if isinstance(outcome, Failure):
-        return replace(outcome, message=outcome.message.encode("utf-8", "replace").decode())
-    return outcome
-
-
-def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as plain JSON data."""
-    data = {field.name: getattr(outcome, field.name) for field in fields(outcome)}
-    if not isinstance(outcome, Failure):
-        usage = outcome.usage
-        data["usage"] = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-        }
-    return {"type": type(outcome).__name__.lower(), **data}
-
-
-def outcome_from_dict(data: Mapping[str, Any]) -> Outcome:
-    """Read what `outcome_to_dict` wrote."""
-    values = dict(data)
-    kind = values.pop("type")
-    if kind == "failure":
-        return Failure(**values)
-    usage = Usage(**values.pop("usage"))
-    return Completion(usage=usage, **values) if kind == "completion" else Likelihood(usage=usage, **values)
+        seen, used = self.largest.setdefault(role, outcome.usage), outcome.usage
+        if used.prompt_tokens > seen.prompt_tokens or used.completion_tokens > seen.completion_tokens:
+            self.largest[role] = Usage(
+                max(seen.prompt_tokens, used.prompt_tokens),
+                max(seen.completion_tokens, used.completion_tokens),
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .journal import Journal
+from .journal import Journal, LostAttempt
 from .ledger import Ledger
 from .records import Usage
 
@@ -26,6 +26,7 @@ class Claims:
         self.shared = journal.shared
         self._journal, self._ledger = journal, ledger
         self._pause = FIRST_PAUSE
+        self._lost: dict[str, list[LostAttempt]] = {}
         self._count_losses()
 
     def take(self, role: str, wanted: Sequence[tuple[str, Usage]]) -> set[str]:
@@ -57,5 +58,17 @@ class Claims:
         time.sleep(self._pause)
         self._pause = min(LAST_PAUSE, 1.5 * self._pause)
 
+    def find(self, key: str) -> bool:
+        """Take an attempt of this call off the lost ones, if there is one: its answer has turned up."""
+        if not (its := self._lost.get(key)):
+            return False
+        attempt = its.pop()
+        self._journal.find_attempt(attempt.number)
+        self._ledger.find(attempt.role, attempt.bound)
+        return True
+
     def _count_losses(self) -> None:
-        self._ledger.lose((lost.role, lost.bound) for lost in self._journal.lose_attempts())
+        self._lost.clear()
+        for lost in self._journal.lose_attempts():
+            self._lost.setdefault(lost.key, []).append(lost)
+        self._ledger.lose((lost.role, lost.bound) for its in self._lost.values() for lost in its)

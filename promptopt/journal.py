@@ -2,7 +2,8 @@
 
 The journal knows nothing of models, prompts' meaning or budgets: it keeps what it is given, under keys.
 A call's outcome is committed before anybody uses it. Attempts are written down before they are sent,
-so that after a kill those without an answer can be counted as possibly billed.
+so that after a kill those without an answer can be counted as possibly billed; the answers that came since
+the attempt before go into the same commit.
 """
 
 from __future__ import annotations
@@ -13,25 +14,16 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import JournalError
 from .records import Cell, Score, Usage, canonical_json
-from .store import open_store
+from .store import CALL, open_store
 
-SCHEMA_VERSION = 1
-MAX_UNCOMMITTED_SECONDS = 0.5
-LOOKUP = 500
-"""Keys looked up by one query."""
-
-PUT_CALL = """
-INSERT INTO calls
-(key, role, request, outcome, attempts, prompt_tokens, completion_tokens, seconds, at, checksum)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
-"""
+SCHEMA_VERSION = 2
 PUT_ATTEMPT = (
     "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -47,23 +39,14 @@ ON CONFLICT ({", ".join(CELL)}) DO UPDATE SET {", ".join(f"{name} = excluded.{na
 """
 COLUMNS = {
     "meta": ("key", "value"),
-    "calls": (
-        "key",
-        "role",
-        "request",
-        "outcome",
-        "attempts",
-        "prompt_tokens",
-        "completion_tokens",
-        "seconds",
-        "at",
-        "checksum",
-    ),
+    "calls": CALL,
     "attempts": ("key", "role", "prompt_tokens", "completion_tokens", "at", "lost"),
     "prompts": ("id", "content", "origin", "parents", "at"),
     "cells": (*CELL, *VALUES),
 }
 """What a journal consists of."""
+READ = ("key", "outcome", "attempts", "prompt_tokens", "completion_tokens", "seconds", "checksum")
+"""What is read of a call."""
 FAILED = '%"type":"failure"%'
 """What the outcome of a failed call is like; in a text its quotes would be escaped."""
 
@@ -84,6 +67,8 @@ class LostAttempt:
 
     role: str
     bound: Usage
+    key: str
+    number: int
 
 
 class Journal:
@@ -100,7 +85,6 @@ class Journal:
         self.path = str(place)
         self._lock = threading.RLock()
         self._depth = 0
-        self._begun = 0.0
         self._unwritten: list[tuple[Any, ...]] = []
         self._broken: set[str] = set()
         self._under_way: dict[str, list[int]] = {}
@@ -130,42 +114,64 @@ class Journal:
             self._store.close()
 
     @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Commit what is recorded inside at the end (also when an exception passes), or every half second."""
+    def batch(self, every: float | None = None) -> Iterator[None]:
+        """Commit what is recorded inside at the end, also when an exception passes.
+
+        Args:
+            every: commit as often as that, too, in seconds, whether anything else is recorded or not; and
+                at the end, even if another thread's batch goes on.
+        """
         with self._lock:
             if self._depth == 0:
                 self._store.begin()
-                self._begun = time.monotonic()
-            elif time.monotonic() - self._begun > MAX_UNCOMMITTED_SECONDS:
-                self.commit()
             self._depth += 1
         try:
-            yield
+            with self._ticking(every) if every is not None else nullcontext():
+                yield
         finally:
             with self._lock:
+                if every is not None:
+                    self.commit()
                 self._depth -= 1
                 if self._depth == 0:
                     self._flush()
                     self._store.commit()
 
     def commit(self) -> None:
-        """Commit now what another thread's batch would hold back."""
+        """Commit now what a batch would hold back."""
         with self._lock:
             if self._depth:
                 self._flush()
                 self._store.commit()
                 self._store.begin()
-                self._begun = time.monotonic()
+
+    @contextmanager
+    def _ticking(self, seconds: float) -> Iterator[None]:
+        """Commit every so many seconds while the block runs."""
+        over = threading.Event()
+
+        def tick() -> None:
+            with suppress(JournalError, sqlite3.Error):  # whoever records next meets it as well
+                while not over.wait(seconds):
+                    self.commit()
+
+        thread = threading.Thread(target=tick, name="promptopt journal", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _flush(self) -> None:
         """Write the calls of the batch that are still in memory; the first outcome of a call stays."""
-        rows, self._unwritten = self._unwritten, []
-        if rows:
-            if broken := [(row[0],) for row in rows if row[0] in self._broken]:
-                self._store.write("DELETE FROM calls WHERE key = ?", broken)
-                self._broken.difference_update(key for (key,) in broken)
-            self._store.write(PUT_CALL, rows)
+        if rows := self._unwritten:
+            if broken := [row[0] for row in rows if row[0] in self._broken]:
+                self._store.drop_calls(broken)
+                self._broken.difference_update(broken)
+            self._store.put_calls(rows)
             self._strike_off(row[0] for row in rows)
+            self._unwritten = []
 
     def _strike_off(self, keys: Iterable[str]) -> None:
         """Delete the attempts of these calls that are under way."""
@@ -197,23 +203,17 @@ class Journal:
 
     def get_calls(self, keys: Iterable[str]) -> dict[str, Call]:
         """Return the calls with these keys, without those that are missing or whose checksum is wrong."""
-        wanted = list(keys)
         found: dict[str, Call] = {}
         with self._lock:
             self._flush()
-            for start in range(0, len(wanted), LOOKUP):
-                some = wanted[start : start + LOOKUP]
-                rows = self._store.query(
-                    "SELECT key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum"
-                    f" FROM calls WHERE key IN ({', '.join('?' * len(some))})",
-                    some,
-                )
-                for key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum in rows:
-                    if checksum == _checksum(key, outcome):
-                        usage = Usage(prompt_tokens, completion_tokens)
-                        found[key] = Call(json.loads(outcome), attempts, usage, seconds)
-                    else:
-                        self._broken.add(key)
+            for row in self._store.get_calls(list(keys), READ):
+                key, outcome, attempts, prompt_tokens, completion_tokens, seconds, checksum = row
+                if checksum == _checksum(key, outcome):
+                    found[key] = Call(
+                        json.loads(outcome), attempts, Usage(prompt_tokens, completion_tokens), seconds
+                    )
+                else:
+                    self._broken.add(key)
         return found
 
     def put_call(self, key: str, role: str, request: str, call: Call) -> None:
@@ -231,15 +231,17 @@ class Journal:
             key, role, request, outcome, call.attempts, usage.prompt_tokens, usage.completion_tokens,
             call.seconds, time.time(), checksum,
         )  # fmt: skip
-        with self.batch():
+        with self._lock:
             self._unwritten.append(row)
+            if not self._depth:
+                with self.batch():
+                    pass
 
     def put_attempt(self, key: str, role: str, bound: Usage) -> None:
         """Record that an attempt is about to be sent."""
         row = (key, role, bound.prompt_tokens, bound.completion_tokens, time.time(), 0)
         with self._lock:
-            ((number,),) = self._store.query(f"{PUT_ATTEMPT} RETURNING id", row)
-            self._under_way.setdefault(key, []).append(number)
+            self._under_way.setdefault(key, []).append(self._store.add(PUT_ATTEMPT, row))
 
     def lose_attempts(self) -> list[LostAttempt]:
         """Mark attempts that will never get an answer as lost; return all lost ones of the run.
@@ -253,10 +255,17 @@ class Journal:
                 f"UPDATE attempts SET lost = 1 WHERE lost = 0 AND {self._store.orphaned} RETURNING id"
             )
             rows = self._store.query(
-                "SELECT role, prompt_tokens, completion_tokens FROM attempts"
+                "SELECT role, prompt_tokens, completion_tokens, key, id FROM attempts"
                 f" WHERE lost = 1 OR {self._store.repeated} ORDER BY id"
             )
-        return [LostAttempt(role, Usage(prompt, completion)) for role, prompt, completion in rows]
+        return [
+            LostAttempt(role, Usage(prompt, completion), *whose) for role, prompt, completion, *whose in rows
+        ]
+
+    def find_attempt(self, number: int) -> None:
+        """Take an attempt off the list of lost ones: its answer has turned up."""
+        with self._lock:
+            self._store.write("DELETE FROM attempts WHERE id = ?", [(number,)])
 
     def forget_failures(self) -> int:
         """Delete failed calls, so that they are tried again; return how many."""
@@ -269,7 +278,7 @@ class Journal:
             )
             for key, role, attempts, prompt_tokens, completion_tokens in rows:
                 self.write_off(key, role, attempts, Usage(prompt_tokens, completion_tokens))
-            self._store.write("DELETE FROM calls WHERE outcome LIKE ?", [(FAILED,)])
+            self._store.drop_calls([row[0] for row in rows])
             self._store.write("DELETE FROM cells WHERE status = ?", [("failed",)])
         return len(rows)
 
@@ -337,7 +346,10 @@ class Journal:
                 names = ", ".join(columns)
                 order = self._store.order if table == "prompts" else columns[0]
                 rows = self._store.query(f"SELECT {names} FROM {table} ORDER BY {order}")
-                if rows:
+                if table == "calls":
+                    there = {key for (key,) in other._store.get_calls([row[0] for row in rows], ["key"])}
+                    other._store.put_calls([row for row in rows if row[0] not in there])
+                elif rows:
                     values = ", ".join("?" * len(columns))
                     other._store.write(
                         f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", rows

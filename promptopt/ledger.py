@@ -35,30 +35,31 @@ class Spent(NamedTuple):
     def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # tuples would be joined
         """Add two amounts."""
         return Spent(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.usd + other.usd,
-            self.seconds + other.seconds,
+            self[0] + other[0],
+            self[1] + other[1],
+            self[2] + other[2],
+            self[3] + other[3],
+            self[4] + other[4],
         )
 
     def __sub__(self, other: Spent) -> Spent:
         """Subtract two amounts."""
         return Spent(
-            self.calls - other.calls,
-            self.prompt_tokens - other.prompt_tokens,
-            self.completion_tokens - other.completion_tokens,
-            self.usd - other.usd,
-            self.seconds - other.seconds,
+            self[0] - other[0],
+            self[1] - other[1],
+            self[2] - other[2],
+            self[3] - other[3],
+            self[4] - other[4],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A reservation for one attempt: its worst case."""
+    """A reservation for one attempt: its worst case, and what that amounts to."""
 
     role: str
     bound: Usage
+    amount: Spent
 
 
 class Ledger:
@@ -88,6 +89,7 @@ class Ledger:
         self._losses = Spent()
         self._reserved = Spent()
         self._held = Spent()
+        self._aside = Spent()  # losses and what is held back
         self._limit: int | None = None  # of all calls booked, while `limited`
 
     @property
@@ -187,22 +189,24 @@ class Ledger:
         """Set aside `amount` (it replaces what was held before)."""
         with self._lock:
             self._held = amount
+            self._aside = self._losses + amount
 
     def reserve(self, role: str, bound: Usage) -> Ticket | None:
         """Reserve one attempt that uses at most `bound`; None when a cap could be passed."""
         need = self._amount(role, 1, bound)
         with self._lock:
-            used = self._total + self._reserved
-            if self.blocked_by(used + self._losses + self._held + need) or self._over_limit(used + need):
+            reserved = self._reserved + need
+            used = self._total + reserved
+            if self.blocked_by(used + self._aside) or self._over_limit(used):
                 return None
-            self._reserved += need
-        return Ticket(role, bound)
+            self._reserved = reserved
+        return Ticket(role, bound, need)
 
     def room_for(self, role: str, bounds: Sequence[Usage]) -> int:
         """Return how many of the first of these attempts could be reserved together."""
         with self._lock:
             used = self._total + self._reserved
-            aside = self._losses + self._held
+            aside = self._aside
         for count, bound in enumerate(bounds):
             used += self._amount(role, 1, bound)
             if self.blocked_by(used + aside) or self._over_limit(used):
@@ -225,15 +229,15 @@ class Ledger:
 
     def settle(self, ticket: Ticket, usage: Usage | None, seconds: float = 0.0) -> None:
         """Turn a reservation into spending: `usage`, or the whole bound when it was never seen."""
-        actual = self._amount(ticket.role, 1, ticket.bound if usage is None else usage)
+        actual = self._amount(ticket.role, 1, ticket.bound if usage is None else usage, seconds)
         with self._lock:
-            self._reserved -= self._amount(ticket.role, 1, ticket.bound)
-            self._add(ticket.role, actual._replace(seconds=seconds))
+            self._reserved -= ticket.amount
+            self._add(ticket.role, actual)
 
     def charge(self, role: str, calls: int, usage: Usage, seconds: float = 0.0) -> None:
         """Book spending of an earlier process of this run; it is never refused."""
         with self._lock:
-            self._add(role, self._amount(role, calls, usage)._replace(seconds=seconds))
+            self._add(role, self._amount(role, calls, usage, seconds))
 
     def lose(self, attempts: Iterable[tuple[str, Usage]]) -> None:
         """Say which attempts may have been billed without an answer, all of them: they narrow the caps."""
@@ -243,6 +247,15 @@ class Ledger:
         with self._lock:
             self._lost = lost
             self._losses = sum(lost.values(), Spent())
+            self._aside = self._losses + self._held
+
+    def find(self, role: str, bound: Usage) -> None:
+        """Say that an attempt was not lost: its answer has turned up, and is charged."""
+        amount = self._amount(role, 1, bound)
+        with self._lock:
+            self._lost[role] -= amount
+            self._losses -= amount
+            self._aside -= amount
 
     def blocked_by(self, used: Spent) -> str:
         """Return which cap `used` (or the clock) would pass, in words; empty when none."""
@@ -265,16 +278,16 @@ class Ledger:
         """Return the cap that refuses an attempt bounded by `bound`, in words."""
         with self._lock:
             used = self._total + self._amount(role, 1, bound)
-            cap = self.blocked_by(used + self._losses + self._held)
+            cap = self.blocked_by(used + self._aside)
             return cap or ("the calls of a slice of the search" if self._over_limit(used) else "")
 
     def _over_limit(self, used: Spent) -> bool:
         return self._limit is not None and used.calls > self._limit
 
-    def _amount(self, role: str, calls: int, usage: Usage) -> Spent:
+    def _amount(self, role: str, calls: int, usage: Usage, seconds: float = 0.0) -> Spent:
         price = self._prices.get(role)
         usd = 0.0 if price is None else price.usd(usage)
-        return Spent(calls, usage.prompt_tokens, usage.completion_tokens, usd)
+        return Spent(calls, usage.prompt_tokens, usage.completion_tokens, usd, seconds)
 
     def _add(self, role: str, amount: Spent) -> None:
         self._spent[role] = self._spent.get(role, Spent()) + amount

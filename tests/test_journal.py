@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -140,6 +141,47 @@ def test_threads_write_side_by_side(tmp_path):
     for thread in threads:
         thread.join()
     assert journal.count("calls") == 200
+    journal.close()
+
+
+def test_a_batch_is_committed_every_so_often_though_nothing_else_is_recorded(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    reader = Journal(tmp_path / "journal.sqlite", read_only=True)
+    with journal.batch(every=0.01):
+        journal.put_call("k", "target", "{}", CALL)
+        end = time.monotonic() + 10
+        while reader.get_call("k") is None:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+    reader.close()
+    journal.close()
+
+
+def test_answers_are_committed_with_the_next_attempt(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    reader = Journal(tmp_path / "journal.sqlite", read_only=True)
+    with journal.batch():
+        journal.put_attempt("a", "target", Usage(1, 1))
+        journal.commit()
+        journal.put_call("a", "target", "{}", CALL)
+        assert reader.get_call("a") is None
+        assert reader.count("attempts") == 1
+        journal.put_attempt("b", "target", Usage(1, 1))
+        journal.commit()
+        assert reader.get_call("a") == CALL
+        assert reader.count("attempts") == 1
+    reader.close()
+    journal.close()
+
+
+def test_a_batch_that_ends_is_committed_though_another_goes_on(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    reader = Journal(tmp_path / "journal.sqlite", read_only=True)
+    with journal.batch():
+        with journal.batch(every=60):
+            journal.put_call("k", "target", "{}", CALL)
+        assert reader.get_call("k") == CALL
+    reader.close()
     journal.close()
 
 

@@ -144,3 +144,13 @@ def spend(ledger, calls):
 def test_equal_shares_never_add_up_to_more_than_the_whole():
     assert Budget(10, 100, 1.0, 5.0).share(4) == Budget(2, 25, 0.25, 1.25)
     assert Budget().share(3) == Budget()
+
+
+def test_what_was_lost_and_is_found_again_narrows_no_cap():
+    ledger = Ledger(Budget(calls=3))
+    ledger.lose([("target", Usage(5, 5)), ("target", Usage(1, 1))])
+    ledger.find("target", Usage(5, 5))
+    ledger.charge("target", 1, Usage(2, 2))
+    assert ledger.total == Spent(2, 3, 3)
+    assert ledger.reserve("target", Usage()) is not None
+    assert ledger.reserve("target", Usage()) is None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .contract import Store
+from .contract import CALL, Store
 from .sqlite import SqliteStore
 
 SCHEMES = ("postgresql://", "postgres://")
 
-__all__ = ["SCHEMES", "Store", "is_url", "open_store"]
+__all__ = ["CALL", "SCHEMES", "Store", "is_url", "open_store"]
 
 
 def is_url(place: str | Path) -> bool:

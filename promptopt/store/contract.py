@@ -10,7 +10,7 @@ Row = tuple[Any, ...]
 TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) {keyed};
 CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, role TEXT NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
+    {call}, role TEXT NOT NULL, request TEXT NOT NULL, outcome TEXT NOT NULL,
     attempts INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
     seconds {real} NOT NULL, at {real} NOT NULL, checksum TEXT NOT NULL
 );
@@ -29,6 +29,13 @@ CREATE TABLE IF NOT EXISTS cells (
 ) {keyed};
 """
 """The same tables everywhere; what databases write differently is filled in by each store."""
+
+
+CALL = (
+    "key", "role", "request", "outcome", "attempts", "prompt_tokens", "completion_tokens", "seconds", "at",
+    "checksum",
+)  # fmt: skip
+"""The columns of `calls`."""
 
 
 class Store(Protocol):
@@ -54,6 +61,25 @@ class Store(Protocol):
 
     def write(self, sql: str, rows: Sequence[Row]) -> None:
         """Run a statement for each of some rows: by the next `commit`, outside of a batch at once."""
+        ...
+
+    def add(self, sql: str, values: Row) -> int:
+        """Insert one row at once; return its id."""
+        ...
+
+    def put_calls(self, rows: Sequence[Row]) -> None:
+        """Write calls that are not there, each a tuple of the columns `CALL`, as `write` does.
+
+        Where processes share the database, the first that is written of a key stays.
+        """
+        ...
+
+    def get_calls(self, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
+        """Return the columns of those calls that are there, in any order."""
+        ...
+
+    def drop_calls(self, keys: Sequence[str]) -> None:
+        """Delete calls, as `write` does."""
         ...
 
     def begin(self) -> None:

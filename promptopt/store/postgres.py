@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigError, JournalError, MissingExtra
-from .contract import TABLES, Row
+from .contract import CALL, TABLES, Row
 
 T = TypeVar("T")
 
@@ -39,6 +39,9 @@ SHARES = 2
 FEWEST = 8
 """Calls that are worth a claim."""
 
+PUT_CALL = f"""
+INSERT INTO calls ({", ".join(CALL)}) VALUES (?{", ?" * (len(CALL) - 1)}) ON CONFLICT (key) DO NOTHING
+"""
 PATIENT = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """Seconds after which a database that says nothing counts as lost, unless the URL says otherwise."""
 HOST = re.compile(r"[^A-Za-z0-9.-]")
@@ -182,6 +185,22 @@ class PostgresStore:
         if not self._in_batch:
             self._flush()
 
+    def add(self, sql: str, values: Row) -> int:
+        """Insert one row at once; return its id."""
+        return int(self.query(f"{sql} RETURNING id", values)[0][0])
+
+    def put_calls(self, rows: Sequence[Row]) -> None:
+        """Write calls; the first of a key stays."""
+        self.write(PUT_CALL, rows)
+
+    def get_calls(self, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
+        """Return the columns of those that are there."""
+        return self.query(f"SELECT {', '.join(columns)} FROM calls WHERE key = ANY(?)", (list(keys),))
+
+    def drop_calls(self, keys: Sequence[str]) -> None:
+        """Delete calls, before what is still to be written."""
+        self.query("DELETE FROM calls WHERE key = ANY(?) RETURNING 1", (list(keys),))
+
     def begin(self) -> None:
         """Keep writes until `commit`."""
         self._in_batch = True
@@ -275,6 +294,7 @@ class PostgresStore:
         """Make schema and tables; of several workers that begin together one does it."""
         numbered = "BIGINT GENERATED ALWAYS AS IDENTITY"
         tables = TABLES.format(
+            call="key TEXT PRIMARY KEY",
             keyed="",
             real="DOUBLE PRECISION",
             number=f"{numbered} PRIMARY KEY",

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
+from ._calls import INDEX, CallTable
 from .contract import TABLES, Row
 
 CACHE_KIB = 128 * 1024
+CHECKPOINT = 4000
+"""Pages of the write-ahead log that are written back together."""
 
 
 class SqliteStore:
@@ -37,16 +40,21 @@ class SqliteStore:
             if read_only:
                 uri = f"{Path(path).resolve().as_uri()}?mode=ro"
                 self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+                self._calls = CallTable(self._db, read_only=True)
                 return
             self._db = sqlite3.connect(self.name, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
-            # Keys are hashes: every insert lands elsewhere in their index, which had better be in memory.
+            # The index of calls had better be in memory.
             self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT}")
+            number = "INTEGER PRIMARY KEY"
+            call = f"id {number}, key TEXT NOT NULL"
             tables = TABLES.format(
-                keyed="WITHOUT ROWID", real="REAL", number="INTEGER PRIMARY KEY", whose="", place=""
+                call=call, keyed="WITHOUT ROWID", real="REAL", number=number, whose="", place=""
             )
-            self._db.executescript(tables)
+            self._db.executescript(f"{tables}{INDEX};")
+            self._calls = CallTable(self._db, read_only=False)
         except sqlite3.DatabaseError as error:
             raise JournalError(self.name, f"cannot be opened as a journal: {error}") from error
 
@@ -57,6 +65,22 @@ class SqliteStore:
     def write(self, sql: str, rows: Sequence[Row]) -> None:
         """Run a statement for each of some rows."""
         self._db.executemany(sql, rows)
+
+    def add(self, sql: str, values: Row) -> int:
+        """Insert one row; return its id."""
+        return self._db.execute(sql, values).lastrowid or 0
+
+    def put_calls(self, rows: Sequence[Row]) -> None:
+        """Append calls that are not there."""
+        self._calls.put(rows)
+
+    def get_calls(self, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
+        """Return the columns of those that are there."""
+        return self._calls.get(keys, columns)
+
+    def drop_calls(self, keys: Sequence[str]) -> None:
+        """Delete calls."""
+        self._calls.drop(keys)
 
     def begin(self) -> None:
         """Begin a transaction."""

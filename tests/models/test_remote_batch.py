@@ -257,3 +257,8 @@ def test_a_run_killed_while_a_batch_is_out_pays_nothing_twice(tmp_path: Path) ->
     assert {**resumed, "seconds": 0, "spent": 0} == {**whole, "seconds": 0, "spent": 0}
     assert server.answered == paid
     assert set(paid.values()) == {1}
+    # What was out is not charged once as lost and once as answered.
+    spent = [
+        {role: {**took, "seconds": 0} for role, took in found["spent"].items()} for found in (whole, resumed)
+    ]
+    assert spent[0] == spent[1]
