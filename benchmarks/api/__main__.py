@@ -2,7 +2,8 @@
 
 Three parts, against a bounded server on loopback (server.py), in a process of its own:
 
-    share  answers a second, of what concurrency / latency allows
+    share  answers a second, of what concurrency / latency allows; a client of bare sockets beside it says
+           what the machine allows while others use it, too
     cpu    CPU milliseconds a call, from 8 to 1,000 at once, at the same 400 requests a second
     pace   the adaptive pace against the best fixed number that a sweep finds, on servers that refuse, queue
            and break; and how many requests were refused on the way
@@ -11,6 +12,7 @@ Three parts, against a bounded server on loopback (server.py), in a process of i
 from __future__ import annotations
 
 import argparse
+from itertools import product
 
 from .clients import CLIENTS, Client, Timed, adaptive, missing, ours, sdk
 from .server import Profile, running, stats
@@ -20,6 +22,7 @@ PROFILES = {
     "queues: 32 at once, 100 ms": Profile(0.1, slots=32, queue=1_000_000),
     "breaks: 64 at once, 200 ms, varied": Profile(0.2, spread=0.5, slots=64, broken=0.01, dropped=0.005),
 }
+ROUNDS = 3
 SWEEP = (8, 16, 32, 48, 64, 128)
 
 
@@ -38,16 +41,18 @@ def main() -> int:
 
 
 def _share(seconds: float, names: list[str]) -> int:
-    print("share of concurrency / latency (100 ms, nobody is refused)")
+    print(f"share of concurrency / latency (100 ms, nobody is refused), the best of {ROUNDS} rounds")
     rates = (50, 100, 200, 400)
     print(f"{'':<24}" + "".join(f"{rate:>8}/s" for rate in rates))
+    best: dict[tuple[str, int], float] = {}
     with running(Profile(0.1)) as url:
-        found = {name: [_measure(name, url, rate, rate * 0.1, seconds) for rate in rates] for name in names}
-    for name, timed in found.items():
-        cells = [f"{t.rate / rate:.3f}" if t else "missing" for t, rate in zip(timed, rates, strict=True)]
+        for _, rate, name in product(range(ROUNDS), rates, names):  # in turns: all meet the same neighbours
+            if timed := _measure(name, url, rate, rate * 0.1, seconds):
+                best[name, rate] = max(best.get((name, rate), 0.0), timed.rate / rate)
+    for name in names:
+        cells = [f"{best[name, rate]:.3f}" if (name, rate) in best else "missing" for rate in rates]
         print(f"{name:<24}" + "".join(f"{cell:>10}" for cell in cells))
-    kept = [t.rate / rate for t, rate in zip(found.get("ours", []), rates, strict=False) if t is not None]
-    return int(any(share < 0.95 for share in kept))
+    return int(any(best.get(("ours", rate), 1.0) < 0.95 for rate in rates))
 
 
 def _cpu(seconds: float, names: list[str]) -> int:

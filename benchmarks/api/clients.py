@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
+import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from promptopt.calls import Caller
 from promptopt.contracts.model import Completion, Decoding, GenerateRequest
@@ -92,14 +96,19 @@ def sdk_aiohttp(url: str, count: int, concurrency: int) -> Timed:
 
 def litellm(url: str, count: int, concurrency: int) -> Timed:
     """Ask with litellm.acompletion: gather, and a semaphore."""
-    import litellm as library
     import openai
+
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # it would ask the internet for prices
+    import litellm as library
+
+    logging.getLogger("LiteLLM").setLevel(logging.ERROR)
 
     async def one(i: int) -> bool:
         try:
             await library.acompletion(
-                model="openai/m", api_base=url, api_key="none", messages=_messages(i), max_tokens=8
-            )
+                model="openai/m", api_base=url, api_key="none", messages=_messages(i), max_tokens=8,
+                temperature=0, seed=0, timeout=60,
+            )  # fmt: skip
         except openai.OpenAIError:  # litellm's own errors are kinds of it
             return False
         return True
@@ -107,7 +116,35 @@ def litellm(url: str, count: int, concurrency: int) -> Timed:
     return _run(one, count, concurrency)
 
 
+def sockets(url: str, count: int, concurrency: int) -> Timed:
+    """Ask with asyncio's streams and nothing else: what this machine lets any client do now."""
+    parts = urlsplit(url)
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one(i: int) -> bool:
+        reader, writer = idle.pop() if idle else await asyncio.open_connection(parts.hostname, parts.port)
+        body = json.dumps(
+            {"model": "m", "messages": _messages(i), "max_tokens": 8, "temperature": 0, "seed": 0}
+        )
+        head = (
+            f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(f"{head}{body}".encode())
+        answered = await reader.readuntil(b"\r\n\r\n")
+        length = int(answered.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        reply = json.loads(await reader.readexactly(length))
+        idle.append((reader, writer))
+        return bool(reply.get("choices"))
+
+    async def close() -> None:
+        for _, writer in idle:
+            writer.close()
+
+    return _run(one, count, concurrency, close)
+
+
 CLIENTS: dict[str, Client] = {
+    "bare sockets": sockets,
     "ours": ours,
     "ours, with journal": journaled,
     "openai SDK": sdk,

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 WORDS = ("think", "about", "numbers", "carefully", "say", "one", "short", "word", "yes", "or", "no")
+LONG = 100
+"""Tokens that are asked for where an instruction is wanted."""
 PIECES = re.compile(r" ?[A-Za-z]{1,7}|\d{1,3}| ?[^\w\s]|\s+")
 
 
@@ -125,15 +127,16 @@ class Connection(asyncio.Protocol):
 
 
 def answer(body: bytes) -> dict[str, Any]:
-    """Return a chat completion: yes or no by a hash of the messages, or with a temperature an instruction.
+    """Return a chat completion: yes or no by a hash of the messages, or where a long reply may come, one.
 
     Tokens are counted as tokenizers of English do: pieces of words, numbers, signs.
     """
     asked = json.loads(body)
     texts = [message["content"] for message in asked["messages"]]
-    bits = hashlib.sha256(repr((texts, asked.get("seed") if asked["temperature"] else 0)).encode()).digest()
+    warm = asked.get("temperature", 0)
+    bits = hashlib.sha256(repr((texts, asked.get("seed") if warm else 0)).encode()).digest()
     said = "yes" if bits[0] % 2 else "no"
-    if asked["temperature"]:
+    if asked["max_tokens"] >= LONG:
         said = " ".join(["Answer", *(WORDS[bit % len(WORDS)] for bit in bits[:12])])
     message = {"role": "assistant", "content": said}
     usage = {

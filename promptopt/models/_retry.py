@@ -129,6 +129,7 @@ async def persist(
     last, lost = Trouble("timeout", "not tried"), before
     refused: dict[int, T | Failure] = {}
     left = list(positions)
+    spare: set[int] = set()  # admitted for a call that was refused, which was one call, not one for each
 
     def all_failed(failure: Failure) -> dict[int, T | Failure]:
         return refused | dict.fromkeys(left, failure)
@@ -139,7 +140,8 @@ async def persist(
         except TimeoutError:
             return all_failed(_give_up(gate, patience, last, tried, lost))
         try:
-            admitted = [position for position in left if admit(position)]
+            admitted = [position for position in left if position in spare or admit(position)]
+            spare = set()
             too_much = Failure("budget", "the budget does not allow another call", lost)
             refused |= {position: too_much for position in left if position not in admitted}
             left = admitted
@@ -157,6 +159,7 @@ async def persist(
             raise
         except Trouble as trouble:
             last, lost = trouble, lost + trouble.lost
+            spare = set() if trouble.lost else set(left[1:])
             _note(gate, patience, trouble, entered)
         finally:
             gate.leave()

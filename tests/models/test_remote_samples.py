@@ -105,6 +105,22 @@ def test_a_refusal_once_it_is_known_that_the_server_can_is_the_requests_fault() 
     assert [seen.body.get("n") for seen in server.seen] == [2, 8, 5, 10]
 
 
+def test_a_call_for_several_samples_that_is_refused_is_one_call() -> None:
+    asked: Counter[int] = Counter()
+
+    def reply(messages: Messages, body: dict[str, Any]) -> Reply | str:
+        return Reply("busy", 503) if len(server.seen) in (2, 3) else "x"
+
+    with (
+        LoopbackServer(reply, samples=True) as server,
+        RemoteModel("m", base_url=server.url, backoff=0.001) as model,
+    ):
+        outcomes = dict(model.generate(DRAWS, lambda i: asked.update([i]) or True))  # type: ignore[func-returns-value]
+    assert all(isinstance(outcome, Completion) for outcome in outcomes.values())
+    assert [seen.body.get("n") for seen in server.seen] == [2, 8, 8, 8]
+    assert sum(asked.values()) == 10 + 2
+
+
 def test_what_the_budget_refuses_of_a_group_is_left_out_of_the_call() -> None:
     with LoopbackServer(samples=True) as server, RemoteModel("m", base_url=server.url) as model:
         list(model.generate(DRAWS))
