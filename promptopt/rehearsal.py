@@ -12,7 +12,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -74,16 +74,14 @@ class StandIn:
         able: what the real model may be able to do.
         seed_instruction: of the seed prompt, to tell a row from the prompt it is put in.
         habits: how it answers.
-        waves: the number of requests of each batch.
-        heard: the requests, in order.
+        heard: the requests, batch by batch.
     """
 
     role: str
     able: Capabilities
     seed_instruction: str
     habits: Habits
-    waves: list[int] = field(default_factory=list)
-    heard: list[Request] = field(default_factory=list)
+    heard: list[list[Request]] = field(default_factory=list)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -99,12 +97,12 @@ class StandIn:
         self, requests: Sequence[GenerateRequest], admit: Admit = always
     ) -> Iterator[tuple[int, Completion | Failure]]:
         """Propose an instruction where one seems to be wanted, answer otherwise."""
-        self.waves.append(len(requests))
+        self.heard.append([])
         for i, request in enumerate(requests):
             if not admit(i):
                 yield i, Failure("budget")
                 continue
-            self.heard.append(request)
+            self.heard[-1].append(request)
             made = min(request.decoding.max_tokens, math.ceil(self.habits.reply))
             yield i, Completion(self._reply(request), usage=Usage(self.size(request), made))
 
@@ -112,12 +110,12 @@ class StandIn:
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
         """Give log-probabilities: above -1 where the row is right."""
-        self.waves.append(len(requests))
+        self.heard.append([])
         for i, request in enumerate(requests):
             if not admit(i):
                 yield i, Failure("budget")
                 continue
-            self.heard.append(request)
+            self.heard[-1].append(request)
             surprise = -math.log(self._chance_to_be_right(request.messages))
             right = self._is_right(request.messages)
             value = -0.5 * (1 - math.exp(-surprise)) - (0 if right else 1)
@@ -187,23 +185,24 @@ class Rehearsal:
 
     Attributes:
         spent: by role.
-        waves: sizes of the batches, by role.
-        requests: by role, in order.
+        batches: what was asked together, by role, in order.
         seconds: what the run itself took, models left out.
     """
 
     spent: Mapping[str, Spent]
-    waves: Mapping[str, Sequence[int]]
-    requests: Mapping[str, Sequence[Request]]
+    batches: Mapping[str, Sequence[Sequence[Request]]]
     seconds: float
 
 
-def rehearse(setup: Setup, habits: Mapping[str, Habits]) -> Rehearsal:
+def rehearse(
+    setup: Setup, habits: Mapping[str, Habits], clock: Callable[[], float] = time.perf_counter
+) -> Rehearsal:
     """Play a run through; `setup` is used up: its test rows have been opened.
 
     Args:
         setup: the run.
         habits: how the models answer, by role.
+        clock: seconds.
 
     Raises:
         PromptOptError: the searcher could make nothing of the stand-ins' proposals.
@@ -217,7 +216,7 @@ def rehearse(setup: Setup, habits: Mapping[str, Habits]) -> Rehearsal:
     budget = replace(setup.budget, minutes=None)
     played = replace(setup, models=stand_ins, task=task, budget=budget)
     journal = Journal()
-    begun = time.perf_counter()
+    begun = clock()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(played, journal, Path(folder))
         try:
@@ -228,9 +227,8 @@ def rehearse(setup: Setup, habits: Mapping[str, Habits]) -> Rehearsal:
             journal.close()
     return Rehearsal(
         spent=run.ledger.by_role,
-        waves={role: stand_in.waves for role, stand_in in stand_ins.items()},
-        requests={role: stand_in.heard for role, stand_in in stand_ins.items()},
-        seconds=time.perf_counter() - begun,
+        batches={role: [batch for batch in each.heard if batch] for role, each in stand_ins.items()},
+        seconds=clock() - begun,
     )
 
 
