@@ -227,7 +227,8 @@ class Caller:
                     elsewhere.add(key)
                 elif not full:
                     bound = worst_case(wish.request)
-                    ahead = self.ledger.plan(role, 1, bound, ahead)
+                    if known:  # else nothing comes that would have to fit in behind it
+                        ahead = self.ledger.plan(role, 1, bound, ahead)
                     to_buy.append(_Purchase(key, wish.request, wish.text, bound))
             mine = self._claims.take(role, [(purchase.key, purchase.bound) for purchase in to_buy])
             self._flying |= mine

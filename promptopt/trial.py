@@ -102,7 +102,8 @@ class Trial:
                 spent += seconds
                 if spent > most * (1 - 0.5 / BATCHES):
                     break
-            found[role] = _learned(habits[role], asked, outcomes)
+            habit = _learned(habits[role], asked, outcomes)
+            found[role] = self._read_proposals(habit, outcomes) if role == "proposer" else habit
         return found
 
     def _shares(self, rehearsal: Rehearsal) -> dict[str, float]:
