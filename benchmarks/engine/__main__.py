@@ -1,8 +1,7 @@
 """The local engine beside others on the same cells: `python -m benchmarks.engine [--part NAME]`.
 
 Times are CPU seconds of runs that take turns in one process (seconds on a GPU). Slow contenders run a
-sample of the cells, and their time is scaled to the tokens of all. Every share and difference is measured,
-here and now.
+sample of the cells, and their time is scaled to all. Every share and difference is measured, here and now.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from .measure import Bench, peak, seconds, table
 from .models import SHAPES, build
 from .workloads import COMPLETIONS, LIKELIHOODS, Likelihoods, distinct
 
+LEAST = {"loop": 1, "sorted 128": 128}
+"""Fewest cells in a rival's sample, 16 if not here: part of a batch would tell what nobody runs."""
 CHECKED = 48
 """Cells of a workload whose log-probabilities are compared."""
 GROWTH = (
@@ -89,9 +90,9 @@ def _likelihood(
             runs["linear"] = lambda: floor.run(attention=False)
     scale = {}
     for name, rival in rivals.items():
-        sample = bench.cut(name, rival, groups)
+        sample = bench.cut(name, rival, chunks(groups, LEAST.get(name, 16)))
         if sample:
-            scale[name] = sum(pair.width for pair in pairs) / sum(pair.width for pair in sample)
+            scale[name] = extent(pairs, bench) / extent(sample, bench)
             runs[name] = lambda rival=rival, sample=sample: rival(sample)  # type: ignore[misc]
     times = bench.in_turns(runs)
     times = {name: value * scale.get(name, 1) for name, value in times.items()}
@@ -142,6 +143,23 @@ def shuffled(pairs: Sequence[Pair]) -> list[list[Pair]]:
     order = list(groups.values())
     random.Random(1).shuffle(order)
     return order
+
+
+def chunks(groups: Sequence[list[Pair]], least: int) -> list[list[Pair]]:
+    """Join groups that follow each other until each holds so many cells; the last takes what is left."""
+    joined: list[list[Pair]] = [[]]
+    for group in groups:
+        if len(joined[-1]) >= least:
+            joined.append([])
+        joined[-1] += group
+    if len(joined) > 1 and len(joined[-1]) < least:
+        joined[-2] += joined.pop()
+    return joined
+
+
+def extent(pairs: Sequence[Pair], bench: Bench) -> int:
+    """Return what a rival's time grows with: tokens; cells on a GPU, where launching takes the time."""
+    return len(pairs) if bench.gpu else sum(pair.width for pair in pairs)
 
 
 def completions(model: Any, bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
