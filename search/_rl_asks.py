@@ -1,4 +1,4 @@
-"""What the generator is asked, step by step: from rows alone, with the prompt to rewrite, or for one input."""
+"""What the generator is asked, step by step: from rows alone, with the prompt to rewrite, for one input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curves of a training run: on disk line by line, as TensorBoard files, in the result; and when to stop."""
+"""The curves of a training run: a line a step, TensorBoard files, the result; and when to stop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Curves:
     Attributes:
         points: one a finished step: `score`, `best`, `usable`, `unique`, `spread`, `words` of the proposals
             (see `Judged`), and `kl`, `entropy`, `tokens`, `gradient` of the policy where the trainer tells.
-        stopped: why training stopped before its last step; empty when it did not.
+        stopped: what ended training before its last step; empty when nothing did.
     """
 
     def __init__(self, folder: Path, training: Training, batch: int) -> None:
@@ -65,13 +65,15 @@ class Curves:
         self.stopped = self._why_stop()
         return self.stopped or None
 
-    def tell(self, session: Session, algorithm: str) -> None:
-        """Report the curves."""
+    def tell(self, session: Session, algorithm: str, steps: int) -> None:
+        """Report the curves of a run that was to take so many steps."""
         if self._board is not None:
             self._board.close()
         if not self.points:
             return
         first, last = self.points[:WINDOW], self.points[-WINDOW:]
+        if not self.stopped and len(self.points) < steps:
+            self.stopped = "its budget"
         ends = f", ended by {self.stopped}" if self.stopped else ""
         session.report(
             f"rl: {len(self.points)} steps of {algorithm}{ends}; a proposal scored "
@@ -83,11 +85,11 @@ class Curves:
     def _why_stop(self) -> str:
         collapse, patience = self._training.collapse, self._training.patience
         if len(self.points) >= collapse and not any(point["spread"] for point in self.points[-collapse:]):
-            return "collapse"
+            return "collapse (no group differs)"
         scores = [point["score"] for point in self.points]
         means = [fmean(scores[at - WINDOW : at]) for at in range(WINDOW, len(scores) + 1)]
         if len(means) > patience and max(means[-patience:]) < max(means[:-patience]) + GAIN:
-            return "plateau"
+            return "a plateau"
         return ""
 
 

@@ -51,7 +51,9 @@ class Card:
 
     def save(self, folder: Path) -> None:
         """Write it beside the weights, for programs and for people."""
-        (folder / CARD).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / CARD).write_text(
+            json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         (folder / "README.md").write_text(self.text, encoding="utf-8")
 
     @classmethod
@@ -65,21 +67,25 @@ class Card:
             return cls(**json.loads((folder / CARD).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
-                str(folder), "holds no trained generator", do="name a run of the searcher rl, or its generator folder"
+                str(folder),
+                "holds no trained generator",
+                do="name a run of the searcher rl, or its generator folder",
             ) from error
 
     @property
     def text(self) -> str:
         """The card for people, as Markdown."""
         return (
-            f"---\nbase_model: {self.base}\nlibrary_name: transformers\npipeline_tag: text-generation\n---\n\n"
-            f"# Prompt generator\n\nWrites prompts (form: {self.form}). Trained from `{self.base}` by promptopt's "
-            f"searcher `rl` ({self.algorithm}, {self.steps} steps); its proposals scored {self.reward:.3f} on "
-            "average in the last ten steps. It was rewarded by one task and one target model: expect nothing of it elsewhere.\n\n"
-            "The best prompt of the run is in the run's archive, not here; this model is for new rows of the "
-            "same task, and for going on.\n\n"
-            f"Asked at temperature {self.temperature}, at most {self.max_tokens} tokens, with this message:\n\n"
-            f"```\n{self.meta_prompt}\n```\n\n`promptopt propose FOLDER` asks it.\n"
+            f"---\nbase_model: {self.base}\nlibrary_name: transformers\n"
+            "pipeline_tag: text-generation\n---\n\n"
+            f"# Prompt generator\n\nWrites prompts (form: {self.form}). Trained from `{self.base}` by the "
+            f"searcher `rl` of promptopt ({self.algorithm}, {self.steps} steps); its proposals scored "
+            f"{self.reward:.3f} on average in the last ten steps. It was rewarded by one task and one target "
+            "model: expect nothing of it elsewhere.\n\n"
+            "The best prompt of the run is in the run's archive, not here; this model is for new rows of "
+            "the same task, and for going on.\n\n"
+            f"Asked at temperature {self.temperature}, at most {self.max_tokens} tokens, with this "
+            f"message:\n\n```\n{self.meta_prompt}\n```\n\n`promptopt propose FOLDER` asks it.\n"
         )
 
 
@@ -91,7 +97,7 @@ def propose(
     Args:
         folder: of the generator.
         task: what it is told of: rows to show, the prompt to rewrite, the description.
-        rows: inputs to write for, of a conditional generator; one list of prompts each. Others write one list.
+        rows: inputs to write for, of a conditional generator; a list of prompts each. Others write one.
         n: draws for each.
         seed: of the draws.
         score: what the prompt to rewrite scores.
@@ -110,4 +116,3 @@ def propose(
             replies[place] = read_one(outcome.text, card.max_chars)
     drawn = [replies[at : at + n] for at in range(0, len(replies), n)]
     return [list(dict.fromkeys(text for text in texts if text)) for texts in drawn]
-

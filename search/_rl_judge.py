@@ -112,7 +112,9 @@ class Judge:
         read = [None if text is None else self._read(text) for text in texts]
         groups = [read[place : place + size] for place in range(0, len(read), size)]
         scores = self._score(step, asks, groups)
-        rewards = [reward for group, its in zip(groups, scores, strict=True) for reward in self._shape(group, its)]
+        rewards = [
+            reward for group, its in zip(groups, scores, strict=True) for reward in self._shape(group, its)
+        ]
         return Judged(tuple(rewards), self._curves(groups, scores, rewards, size))
 
     def worth(self, ask: Ask, texts: Sequence[str | None]) -> float:
@@ -157,7 +159,11 @@ class Judge:
             return [None] * len(texts)
         found = self.session.score(list(prompts.values()), rows)
         signal = self.shaping.signal
-        signals = [None] * len(found) if signal is None else self.session.score(list(prompts.values()), rows, signal)
+        signals = (
+            [None] * len(found)
+            if signal is None
+            else self.session.score(list(prompts.values()), rows, signal)
+        )
         scored: dict[str, _Scored] = {}
         for text, evaluation, extra in zip(prompts, found, signals, strict=True):
             self.archive.add(prompts[text], evaluation)
@@ -202,7 +208,9 @@ class Judge:
 
     def _penalty(self, text: str) -> float:
         shaping = self.shaping
-        return shaping.length_penalty * len(text) / self.max_chars + shaping.repetition_penalty * repetition(text)
+        return shaping.length_penalty * len(text) / self.max_chars + shaping.repetition_penalty * repetition(
+            text
+        )
 
     def _curves(
         self,
@@ -214,7 +222,10 @@ class Judge:
         texts = [text for group in groups for text in group]
         usable = [text for text in texts if text is not None]
         means = [
-            one.evaluation.mean for group in scores for one in group if one is not None and one.evaluation.comparable
+            one.evaluation.mean
+            for group in scores
+            for one in group
+            if one is not None and one.evaluation.comparable
         ]
         parts = [rewards[place : place + size] for place in range(0, len(rewards), size)]
         differ = [len({reward for reward in part if reward is not None}) > 1 for part in parts]

@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder: a line a step, and checkpoints; and what of it is whole after a kill."""
+"""What a training run leaves on disk, a line a step and checkpoints, and what of it is whole after a kill."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ class Generator:
         """Load model and tokenizer."""
         if self.training.lora is not None and self.training.anchor == "moving":
             raise ConfigError(
-                "searcher rl.training", "LoRA has no anchor that moves", do="set anchor: start, or leave lora out"
+                "searcher rl.training",
+                "LoRA has no anchor that moves",
+                do="set anchor: start, or leave lora out",
             )
         if self.training.algorithm == "rloo" and self.training.entropy_floor is not None:
             raise ConfigError("searcher rl.training", "rloo has no entropy floor", do="use grpo")
@@ -92,7 +94,9 @@ class Generator:
         """Where it computes."""
         wanted = self.training.device
         if wanted == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("searcher rl.training.device", "there is no GPU", got=wanted, do="use auto or cpu")
+            raise ConfigError(
+                "searcher rl.training.device", "there is no GPU", got=wanted, do="use auto or cpu"
+            )
         return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
     def learn(self, asks: Sequence[Ask], groups: int, judge: JudgeStep, learned: Learned) -> int:
@@ -181,7 +185,7 @@ class Generator:
         training = self.training
         kind = trl.GRPOTrainer if training.algorithm == "grpo" else trl.RLOOTrainer
 
-        def reward(completions: Any, completion_ids: Any, trainer_state: Any, **_: Any) -> list[float | None]:
+        def reward(completion_ids: Any, trainer_state: Any, **_: Any) -> list[float | None]:
             """Name it as TRL's logs will."""
             texts = [self._decode(ids) for ids in completion_ids]
             if self.device == "cuda":
@@ -210,7 +214,9 @@ class Generator:
         micro = min(training.micro_batch or batch, batch)
         if batch % micro:
             raise ConfigError(
-                "searcher rl.training.micro_batch", f"does not divide the {batch} proposals of a step", got=micro
+                "searcher rl.training.micro_batch",
+                f"does not divide the {batch} proposals of a step",
+                got=micro,
             )
         cuda = self.device == "cuda"
         options: dict[str, Any] = {
@@ -254,7 +260,12 @@ class _Watch(transformers.TrainerCallback):  # type: ignore[misc]
         self._iterations = iterations
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        names = {"kl": "kl", "entropy": "entropy", "completions/mean_length": "tokens", "grad_norm": "gradient"}
+        names = {
+            "kl": "kl",
+            "entropy": "entropy",
+            "completions/mean_length": "tokens",
+            "grad_norm": "gradient",
+        }
         found = {name: float(logs[key]) for key, name in names.items() if logs.get(key) is not None}
         if found and state.global_step % self._iterations == 0:
             stop = self._learned(state.global_step // self._iterations - 1, found)
@@ -286,7 +297,9 @@ class _Anchor(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        weights = {name: value.contiguous().clone() for name, value in self._trainer.ref_model.state_dict().items()}
+        weights = {
+            name: value.contiguous().clone() for name, value in self._trainer.ref_model.state_dict().items()
+        }
         save_file(weights, folder / ANCHOR)
 
 
@@ -304,7 +317,7 @@ def own_chance(threads: int | None) -> Iterator[None]:
     try:
         with torch.random.fork_rng(enabled=True), warnings.catch_warnings():
             # TRL still sets options by the names they had before.
-            warnings.filterwarnings("ignore", r".*gradient_checkpointing` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", r"`.*gradient_checkpointing.*` is deprecated", FutureWarning)
             yield
     finally:
         if bars:
@@ -320,5 +333,7 @@ def _lora(rank: int) -> Any:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise ModelError("searcher rl.training.lora", "peft is not installed", do='pip install "promptopt[train]"') from error
+        raise ModelError(
+            "searcher rl.training.lora", "peft is not installed", do='pip install "promptopt[train]"'
+        ) from error
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")

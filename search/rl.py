@@ -1,14 +1,16 @@
 """RL: a language model writes prompts, the target answers, the score is the reward, and the writer learns.
 
-Sources: Deng et al. 2022, "RLPrompt" (arXiv 2205.12548); Kong et al. 2024, "PRewrite" (arXiv 2401.08189); Kwon
-et al. 2024, "StablePrompt" (arXiv 2410.07652); trained by GRPO or RLOO (see `_rl_options.Training`).
+Sources: Deng et al. 2022, "RLPrompt" (arXiv 2205.12548); Kong et al. 2024, "PRewrite" (arXiv 2401.08189);
+Kwon et al. 2024, "StablePrompt" (arXiv 2410.07652); trained by GRPO or RLOO (see `_rl_options.Training`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass, field
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +19,7 @@ from pydantic import Field
 
 from promptopt import plugins
 from promptopt.contracts.model import LocalWeights
-from promptopt.contracts.searcher import Session
+from promptopt.contracts.searcher import SearchTask, Session
 from promptopt.errors import BudgetExhausted, ConfigError, MissingExtra
 from promptopt.records import Example, digest
 from promptopt.stats import format_number, paired_interval
@@ -26,8 +28,8 @@ from ._choice import choose, starting
 from ._fitness import fitness
 from ._rl_asks import DEFAULTS, Ask, Asker, Form
 from ._rl_curves import Curves
-from ._rl_generator import Card
-from ._rl_judge import Judge
+from ._rl_generator import Card, propose
+from ._rl_judge import Archive, Judge
 from ._rl_options import Shaping, Training
 from ._text import check_has_place, unique
 
@@ -120,6 +122,18 @@ class RL:
         pool = unique([*starting(session), *archive.best(self.shortlist)])
         session.score(choose(session, pool, self.keep))
 
+    @staticmethod
+    def form_of(folder: Path) -> Form:
+        """Return the form of a trained generator."""
+        return Card.load(folder).form
+
+    @staticmethod
+    def propose(
+        folder: Path, task: SearchTask, rows: Sequence[Example], n: int, *, seed: int, score: float
+    ) -> list[list[str]]:
+        """Return different prompts that a trained generator writes (see `_rl_generator.propose`)."""
+        return propose(folder, task, rows, n, seed=seed, score=score)
+
     @property
     def _asked(self) -> str:
         return DEFAULTS[self.form] if self.meta_prompt is None else self.meta_prompt
@@ -157,7 +171,7 @@ class _Run:
                 self.seed,
             )
             before = self._held_scores(generator)
-            with self._ending(generator):
+            with self._kept(generator):
                 calls = self.session.remaining.calls
                 share = nullcontext() if calls is None else self.session.limit(int(calls * self.rl.share))
                 with share:
@@ -166,35 +180,38 @@ class _Run:
             if self.held:
                 self._compare(before, self._held_scores(generator))
 
-    def _ending(self, generator: Generator) -> ExitStack:
-        """Return a context that keeps the generator and tells the curves, also when the budget ends."""
-
-        def end(kind: Any, error: BaseException | None, trace: Any) -> bool:
-            if error is None or isinstance(error, BudgetExhausted):
-                self._export(generator)
-                self.curves.tell(self.session, self.rl.training.algorithm)
-            return False
-
-        stack = ExitStack()
-        stack.push(end)
-        return stack
+    @contextmanager
+    def _kept(self, generator: Generator) -> Iterator[None]:
+        """Keep the generator and tell the curves, also when the budget ends."""
+        try:
+            yield
+        except BudgetExhausted:
+            self._keep(generator)
+            raise
+        self._keep(generator)
 
     # --- steps ---------------------------------------------------------------------------------------
 
     def _replay(self, generator: Generator) -> None:
         """Score again what the checkpoint has behind it: the journal answers, and the archive is whole again.
 
-        Where the rewards are not those that the generator learned from, the checkpoints are of no use.
+        Where the rewards are not those that the generator learned from (failed cells that were asked again,
+        say), the checkpoints are of no use.
         """
         found = generator.checkpoint()
         steps = 0 if found is None else found[1] // self.rl.training.iterations
         for step, texts, rewards in self.curves.begin(steps):
             judged = self.judge.judge(step, self._group_asks(step), texts)
             if list(judged.rewards) != rewards:
-                raise ConfigError(
-                    str(self.folder), f"the checkpoint learned from other rewards in step {step} than the journal has",
-                    do="remove this folder; training starts again, and the journal answers",
-                )  # fmt: skip
+                self.session.note(f"rl: step {step} is worth something else now; training starts again")
+                self._start_again()
+                return
+
+    def _start_again(self) -> None:
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+        self.judge = replace(self.judge, archive=Archive())
+        list(self.curves.begin(0))
 
     def _judge(self, step: int, texts: Sequence[str | None]) -> Sequence[float | None]:
         judged = self.judge.judge(step, self._group_asks(step), texts)
@@ -207,7 +224,8 @@ class _Run:
 
     # --- what is left ----------------------------------------------------------------------------------
 
-    def _export(self, generator: Generator) -> None:
+    def _keep(self, generator: Generator) -> None:
+        self.curves.tell(self.session, self.rl.training.algorithm, self.rl.steps)
         folder = self.folder / "generator"
         generator.export(folder)
         scores = [point["score"] for point in self.curves.points[-10:]]
@@ -229,7 +247,7 @@ class _Run:
         """Return what the generator's prompts score on each row that it is not trained on."""
         if not self.held:
             return []
-        rng = _same_rng(self.seed)
+        rng = random.Random(f"held rows {self.seed}")
         asks = [self.asker.ask(rng, row) for row in self.held]
         drawn = generator.write(asks, DRAWS)
         return [self.judge.worth(ask, texts) for ask, texts in zip(asks, drawn, strict=True)]
@@ -238,17 +256,11 @@ class _Run:
         gains = [new - old for old, new in zip(before, after, strict=True)]
         interval = paired_interval(gains, seed=self.seed)
         self.session.report(
-            f"rl: a prompt for each input scores {format_number(fmean(after))} on {len(gains)} rows it was not "
-            f"trained on, untrained {format_number(fmean(before))}; difference "
+            f"rl: a prompt for each input scores {format_number(fmean(after))} on {len(gains)} rows of no "
+            f"training, untrained {format_number(fmean(before))}; difference "
             f"{format_number(fmean(gains), sign=True)} {interval}",
             {"held_before": list(before), "held_after": list(after), "rows": [row.id for row in self.held]},
         )
-
-
-def _same_rng(seed: int) -> Any:
-    import random
-
-    return random.Random(f"held rows {seed}")
 
 
 def _weights(name: str) -> Path:
@@ -256,7 +268,10 @@ def _weights(name: str) -> Path:
     model = plugins.build("models", provider, {"name": rest} if rest else {})
     if not isinstance(model, LocalWeights):
         raise ConfigError(
-            "searcher rl.generator", "has no weights on this machine to train", got=name, do="use embedded/… or hf/…"
+            "searcher rl.generator",
+            "has no weights on this machine to train",
+            got=name,
+            do="use embedded/… or hf/…",
         )
     return model.folder
 
