@@ -36,6 +36,7 @@ class Card:
         steps: it was trained for.
         algorithm: grpo or rloo.
         reward: the last steps' mean score.
+        threads: CPU threads it was trained with; None leaves them as they are.
     """
 
     base: str
@@ -48,6 +49,7 @@ class Card:
     steps: int
     algorithm: str
     reward: float
+    threads: int | None
 
     def save(self, folder: Path) -> None:
         """Write it beside the weights, for programs and for people."""
@@ -107,7 +109,7 @@ def propose(
     asker.check()
     rng = random.Random(seed)
     asks = [asker.ask(rng, row) for row in (rows if card.form == "conditional" else [None])]
-    model = plugins.build("models", "hf", {"name": str(folder)})
+    model = plugins.build("models", "hf", {"name": str(folder), "threads": card.threads})
     decoding = Decoding(card.max_tokens, card.temperature, seed=seed)
     requests = [GenerateRequest(chat(ask.text), decoding, sample=i) for ask in asks for i in range(n)]
     replies: list[str | None] = [None] * len(requests)

@@ -241,6 +241,7 @@ class _Run:
             steps=len(self.curves.points),
             algorithm=rl.training.algorithm,
             reward=fmean(scores) if scores else 0.0,
+            threads=rl.training.threads,
         ).save(folder)
 
     def _held_scores(self, generator: Generator) -> list[float]:

@@ -68,7 +68,9 @@ def test_a_signal_is_added_with_its_weight():
                 return super().score(prompts, rows)
             assert reward == "log_likelihood"
             return [
-                Evaluation(p.id, reward, tuple(Cell(p.id, r.id, score=Score(-len(p.instruction))) for r in rows))
+                Evaluation(
+                    p.id, reward, tuple(Cell(p.id, r.id, score=Score(-len(p.instruction))) for r in rows)
+                )
                 for p in prompts
             ]
 
@@ -118,19 +120,18 @@ def test_worth_falls_back_on_the_prompt_to_beat():
 
 def test_the_archive_draws_small_samples_to_the_mean():
     archive, rows = Archive(), numbered(20)
-    lucky, steady = (
-        Scripted().task.seed_prompt.child(origin="rl", instruction=t) for t in ("Lucky.", "Steady.")
-    )
+    seed = Scripted().task.seed_prompt
+    lucky, poor, steady = (seed.child(instruction=t, origin="rl") for t in ("Lucky.", "Poor.", "Steady."))
 
     def evaluation(prompt, values):
         cells = tuple(Cell(prompt.id, r.id, score=Score(v)) for r, v in zip(rows, values, strict=False))
         return Evaluation(prompt.id, "task", cells)
 
     archive.add(lucky, evaluation(lucky, [1.0]))
-    archive.add(steady, evaluation(steady, [1.0] * 9 + [0.0]))
-    assert archive.mean == pytest.approx(10 / 11)
+    archive.add(poor, evaluation(poor, [0.0] * 9))
+    assert archive.mean == pytest.approx(1 / 10)
     assert archive.best(1) == [lucky]
-    archive.add(steady, evaluation(steady, [0.99] * 20))
-    assert archive.best(2) == [steady, lucky]
+    archive.add(steady, evaluation(steady, [0.9] * 20))
+    assert archive.best(3) == [steady, lucky, poor]
     assert archive.estimate(lucky) == pytest.approx((1 + PRIOR_ROWS * archive.mean) / (1 + PRIOR_ROWS))
     assert not math.isnan(Archive().mean)
