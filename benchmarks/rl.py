@@ -27,15 +27,19 @@ from statistics import fmean
 from typing import Any
 
 import promptopt
+from promptopt.contracts.model import Decoding
 from promptopt.errors import PromptOptError
 from promptopt.records import Example
 from promptopt.splits import Sizes
-from promptopt.stats import format_number, paired_interval
+from promptopt.proof.stats import format_number, paired_interval
 
 from .embedded.families import rows as family_rows
 
 SIZES = Sizes(search=40, select=40, test=100)
 FINALISTS = 3
+TOKENS = 32
+"""Most tokens of a reply: who wants long ones must not pay for endless ones."""
+
 PROPOSALS = 150
 """Calls of APE's proposer, on top of the cells."""
 
@@ -90,8 +94,8 @@ TASKS: dict[str, tuple[str, Callable[[Example, str], float], Answer]] = {
 """By name: whose inputs, what is wanted of a reply, and a reply to a row (given another row) that would do."""
 
 TRAINED: dict[str, Any] = {
-    "name": "rl", "steps": 200, "groups": 2, "group_size": 8, "rows": 3, "share": 0.75,
-    "training": {"learning_rate": 3e-4, "beta": 0.02, "patience": 200, "save_every": 200},
+    "name": "rl", "steps": 60, "groups": 2, "group_size": 8, "rows": 3, "share": 0.75,
+    "training": {"learning_rate": 3e-4, "beta": 0.02, "patience": 60, "save_every": 60},
 }  # fmt: skip
 CONTENDERS: dict[str, Any] = {
     "rl": TRAINED,
@@ -157,6 +161,7 @@ def run(cell: Cell, model: str, cells: int) -> dict[str, Any]:
             budget={"calls": cells + proving + (PROPOSALS if contender == "ape" else 0)},
             sizes=SIZES,
             finalists=FINALISTS,
+            decoding=Decoding(max_tokens=TOKENS),
             seed=seed,
             folder=None,
         )

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from promptopt.contracts.searcher import Session
-from promptopt.stats import format_number
+from promptopt.proof.stats import format_number
 
 from ._rl_judge import Judged
 from ._rl_log import StepLog

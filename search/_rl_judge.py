@@ -39,11 +39,17 @@ class Archive:
 
     prompts: dict[str, Prompt] = field(default_factory=dict)
     values: dict[str, Values] = field(default_factory=dict)
+    _total: float = 0.0
+    _cells: int = 0
 
     def add(self, prompt: Prompt, evaluation: Evaluation) -> None:
         """Keep what an evaluation says."""
         self.prompts.setdefault(prompt.id, prompt)
-        self.values.setdefault(prompt.id, {}).update(evaluation.values)
+        mine = self.values.setdefault(prompt.id, {})
+        fresh = {row: value for row, value in evaluation.values.items() if row not in mine}
+        mine |= fresh
+        self._total += math.fsum(fresh.values())
+        self._cells += len(fresh)
 
     def estimate(self, prompt: Prompt) -> float:
         """Return a prompt's mean, drawn towards that of all the less the fewer rows it has met."""
@@ -58,8 +64,7 @@ class Archive:
     @property
     def mean(self) -> float:
         """The mean of all cells."""
-        every = [value for values in self.values.values() for value in values.values()]
-        return fmean(every) if every else 0.0
+        return self._total / self._cells if self._cells else 0.0
 
 
 @dataclass(frozen=True)
