@@ -21,8 +21,8 @@ from promptopt import plugins
 from promptopt.contracts.model import LocalWeights
 from promptopt.contracts.searcher import SearchTask, Session
 from promptopt.errors import BudgetExhausted, ConfigError, MissingExtra
-from promptopt.records import Example, digest
 from promptopt.proof.stats import format_number, paired_interval
+from promptopt.records import Example, digest
 
 from ._choice import choose, starting
 from ._fitness import fitness
