@@ -75,6 +75,30 @@ def test_the_generator_learns_and_only_by_its_learning_rate(tmp_path):
     assert gains[3e-4] > 0.15 > abs(gains[0.0])
 
 
+def test_a_moving_anchor_follows_a_policy_that_earned_no_less(tmp_path):
+    from safetensors.torch import load_file
+
+    training = Training(learning_rate=3e-4, anchor="moving", anchor_every=1, save_every=1)
+    RL(steps=1, groups=1, group_size=4, training=training).search(Loop(tmp_path, short))
+    (folder,) = tmp_path.glob("rl-*/checkpoint-1")
+    anchor, policy = (load_file(folder / f"{name}.safetensors") for name in ("anchor", "model"))
+    base = load_file(build("models", "embedded").folder / "model.safetensors")
+    assert all((anchor[name] == policy[name]).all() for name in policy)
+    assert any((anchor[name] != base[name]).any() for name in base)
+
+
+def test_curves_are_tensorboard_files_too(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    session = Loop(tmp_path, short)
+    RL(steps=2, groups=1, group_size=4, training=Training(save_every=1)).search(session)
+    (folder,) = tmp_path.glob("rl-*/tensorboard")
+    board = events.EventAccumulator(str(folder)).Reload()
+    assert {f"rl/{name}" for name in session.curves[0]} == set(board.Tags()["scalars"])
+    assert {"rl/score", "rl/best", "rl/unique", "rl/kl", "rl/entropy"} <= set(board.Tags()["scalars"])
+    seen = [event.value for event in board.Scalars("rl/score")]
+    assert seen == pytest.approx([point["score"] for point in session.curves])
+
+
 def test_all_of_a_step_meet_the_same_rows_and_the_next_step_other_ones(tmp_path):
     session = Loop(tmp_path, short, rows=numbered(8))
     RL(steps=3, groups=2, group_size=4, rows=3, keep=1).search(session)
