@@ -18,7 +18,7 @@ class Training:
     Attributes:
         algorithm: `grpo` (Shao et al. 2024, "DeepSeekMath", arXiv 2402.03300, section 4) or `rloo`
             (Ahmadian et al. 2024, "Back to Basics", arXiv 2402.14740).
-        learning_rate: of AdamW, constant. 3e-5 suits models of a few million parameters; take 1e-6 for
+        learning_rate: of AdamW, constant. 1e-4 suits models of a few million parameters; take 1e-6 for
             billions, 1e-5 with LoRA.
         beta: weight of the KL divergence from the anchor, in reward a nat.
         anchor: what the divergence is measured from: `start` is the untrained generator; `moving` follows
@@ -39,7 +39,7 @@ class Training:
     """
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    learning_rate: NotNegative = 3e-5
+    learning_rate: NotNegative = 1e-4
     beta: NotNegative = 0.02
     anchor: Literal["start", "moving"] = "start"
     anchor_every: Positive = 10

@@ -71,8 +71,8 @@ TASKS: dict[str, Wish] = {
 }
 
 TRAINED: dict[str, Any] = {
-    "name": "rl", "steps": 60, "groups": 1, "group_size": 12, "rows": 3, "share": 0.75,
-    "training": {"learning_rate": 3e-4, "beta": 0.02, "patience": 60, "save_every": 60},
+    "name": "rl", "steps": 60, "groups": 2, "group_size": 8, "rows": 3, "share": 0.75,
+    "training": {"learning_rate": 1e-4, "beta": 0.02, "patience": 60, "save_every": 60},
 }  # fmt: skip
 """Many steps on few rows each: at equal cells it is the number of steps that counts."""
 

@@ -1,15 +1,17 @@
 """RL on a GPU, where there is one: bfloat16, and generator and target side by side in its memory."""
 
-import pytest
+import importlib.util
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl", reason="pip install 'promptopt[train]'")
-if not torch.cuda.is_available():
-    pytest.skip("no GPU", allow_module_level=True)
+import pytest
 
 from promptopt import optimize
 from promptopt.search._rl_options import Training
 from promptopt.search.rl import RL
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("trl") is None, reason="no GPU, or no trl"
+)
 
 
 @pytest.mark.parametrize("lora", [None, 4], ids=["full", "lora"])
