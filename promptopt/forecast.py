@@ -26,6 +26,7 @@ from .contracts.model import (
     Request,
 )
 from .contracts.reward import Needs, OptionScore, Output
+from .contracts.searcher import Trains
 from .errors import PromptOptError
 from .ledger import Spent
 from .plan import proving_units
@@ -89,6 +90,9 @@ def foresee(make: Callable[[], Setup], latency: float | None = None) -> Forecast
         latency: seconds that a model elsewhere takes to answer, if known.
     """
     setup = make()
+    for searcher in (setup.searcher, *setup.entrants.values()):
+        if isinstance(searcher, Trains):
+            return f"the search trains {searcher.trains}, which cannot be rehearsed without training it"
     habits = {role: _assumed(setup, role) for role in setup.models}
     try:
         rehearsal = rehearse(make(), habits)

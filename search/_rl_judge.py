@@ -191,9 +191,16 @@ class Judge:
             None if value is None or text is None else value - self._penalty(text)
             for text, value in zip(texts, values, strict=True)
         ]
+        rewards = self._seek(rewards)
         worst = min((reward for reward in rewards if reward is not None), default=0.0)
         invalid = worst - self.shaping.invalid_penalty
         return [invalid if text is None else reward for text, reward in zip(texts, rewards, strict=True)]
+
+    def _seek(self, rewards: Sequence[float | None]) -> list[float | None]:
+        """Lift all but the top share to the least of it."""
+        known = sorted((reward for reward in rewards if reward is not None), reverse=True)
+        floor = known[math.ceil(self.shaping.top * len(known)) - 1] if known else 0.0
+        return [None if reward is None else max(reward, floor) for reward in rewards]
 
     def _means(self, evaluations: Sequence[Evaluation | None]) -> list[float | None]:
         """Return the mean of each over its rows, as they are or z-scored row by row."""

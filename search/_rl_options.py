@@ -65,6 +65,9 @@ class Shaping:
         signal: another reward to add, such as `log_likelihood` or `option_likelihood`: how probable the
             target finds the answer tells proposals of equal accuracy apart.
         signal_weight: of the signal.
+        top: share of a group whose rewards count as they are; the others all get the least of these. Below 1
+            the policy goes for its best proposals, not for their mean (risk-seeking gradients: Petersen
+            et al. 2021, "Deep symbolic regression", arXiv 1912.04871, section 3.3), which suits an archive.
         per_input: z-score each row's values over its group before they are averaged (RLPrompt, Deng et al.
             2022, arXiv 2205.12548, section 3.2), so that easy and hard rows weigh alike.
         length_penalty: taken off a text of `max_chars` characters; shorter ones lose less in proportion.
@@ -75,6 +78,7 @@ class Shaping:
 
     signal: str | None = None
     signal_weight: float = 1.0
+    top: Annotated[float, Field(gt=0, le=1)] = 1.0
     per_input: bool = False
     length_penalty: NotNegative = 0.0
     repetition_penalty: NotNegative = 0.5

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -66,6 +66,14 @@ class RL:
     rises (plateau), or when its share of the calls is spent. It survives a kill: what was scored is in the
     run's journal, the generator in TRL's checkpoints, and a resumed run ends in the same archive and weights.
 
+    In a job file:
+
+        search:
+          name: rl
+          steps: 40
+          training: {learning_rate: 1.0e-4, beta: 0.02}
+          shaping: {length_penalty: 0.1}
+
     Attributes:
         generator: the model that is trained, of those with weights on this machine: `embedded/…`, `hf/…`.
         form: `scratch` sees rows only, `rewrite` the prompt to beat and its score as well (PRewrite),
@@ -85,6 +93,8 @@ class RL:
         training: how the generator learns.
         shaping: how rewards are shaped.
     """
+
+    trains: ClassVar[str] = "a prompt generator"
 
     generator: str = "embedded/small"
     form: Form = "scratch"

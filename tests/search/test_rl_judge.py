@@ -91,6 +91,13 @@ def test_values_can_be_scored_row_by_row():
     assert plain.judge(0, ASKS[:1], ["Good.", "Bad."]).rewards == pytest.approx((0.5, 0.9))
 
 
+def test_only_the_top_share_is_told_apart():
+    made, _ = judge(by_text, Shaping(top=0.5, repetition_penalty=0.0))
+    judged = made.judge(0, ASKS[:1], ["Good.", "Bad.", "Fair.", "Bad."])
+    assert judged.rewards == (1.0, 0.5, 0.5, 0.5)
+    assert made.judge(0, ASKS[:1], ["Good.", None, "Bad.", "Bad."]).rewards == (1.0, -0.5, 0.0, 0.0)
+
+
 def test_length_and_repetition_cost():
     made, _ = judge(lambda p, row: 1.0, Shaping(length_penalty=0.4, repetition_penalty=1.0))
     short, long = made.judge(0, ASKS[:1], ["Go on now.", "go on now go on now"]).rewards
