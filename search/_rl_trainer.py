@@ -99,25 +99,19 @@ class Generator:
             )
         return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
-    def learn(self, asks: Sequence[Ask], groups: int, judge: JudgeStep, learned: Learned) -> int:
-        """Train on all asks, `groups` a step, from the newest whole checkpoint on.
-
-        Returns:
-            How many steps the checkpoint had behind it; `judge` is asked about later ones only.
-        """
+    def learn(self, asks: Sequence[Ask], groups: int, judge: JudgeStep, learned: Learned) -> None:
+        """Train on all asks, `groups` a step, from the newest whole checkpoint on; later steps are judged."""
         trainer = self._trainer(asks, groups, judge, learned)
         start = self.checkpoint()
-        if start is not None and trainer.ref_model is not None and self.training.anchor == "moving":
+        if start is not None and self._anchor_moves:
             trainer.ref_model.load_state_dict(load_file(start[0] / ANCHOR), strict=False)
         trainer.train(resume_from_checkpoint=None if start is None else str(start[0]))
-        return 0 if start is None else start[1] // self.training.iterations
 
     def checkpoint(self) -> tuple[Path, int] | None:
         """Return the newest whole checkpoint and its optimizer steps."""
         weights = "model.safetensors" if self.training.lora is None else "adapter_model.safetensors"
         needed = (weights, "optimizer.pt", "scheduler.pt", "rng_state.pth")
-        moving = (ANCHOR,) if self.training.anchor == "moving" and self.training.beta else ()
-        return newest_checkpoint(self.where, (*needed, *moving))
+        return newest_checkpoint(self.where, (*needed, ANCHOR) if self._anchor_moves else needed)
 
     @torch.no_grad()
     def write(self, asks: Sequence[Ask], n: int) -> list[list[str | None]]:
@@ -153,6 +147,11 @@ class Generator:
         self.tokenizer.save_pretrained(str(folder))
 
     # --- texts ---------------------------------------------------------------------------------------
+
+    @property
+    def _anchor_moves(self) -> bool:
+        """Whether there is an anchor (there is none without a weight on it), and it follows the policy."""
+        return self.training.anchor == "moving" and self.training.beta > 0
 
     @property
     def _templated(self) -> bool:
@@ -202,7 +201,7 @@ class Generator:
             peft_config=None if training.lora is None else _lora(training.lora),
             callbacks=[_Watch(learned, training.iterations)],
         )
-        if training.anchor == "moving" and training.beta:
+        if self._anchor_moves:
             trainer.add_callback(_Anchor(trainer, training))
         trainer.remove_callback(transformers.PrinterCallback)
         self.model = trainer.model

@@ -20,7 +20,7 @@ from pydantic import Field
 from promptopt import plugins
 from promptopt.contracts.model import LocalWeights
 from promptopt.contracts.searcher import SearchTask, Session
-from promptopt.errors import BudgetExhausted, ConfigError, MissingExtra
+from promptopt.errors import BudgetExhausted, ConfigError, MissingExtra, ModelError
 from promptopt.proof.stats import format_number, paired_interval
 from promptopt.records import Example, digest
 
@@ -121,6 +121,7 @@ class RL:
                 has an answer to show.
             TemplateError: the meta-prompt lacks what the form needs.
             MissingExtra: trl is not installed.
+            ModelError: nothing that the generator wrote can be used.
         """
         check_has_place(session.task.seed_prompt, "searcher rl")
         (before,) = session.score([session.task.seed_prompt])
@@ -129,6 +130,12 @@ class RL:
         run = _Run(self, session, asker)
         run.train()
         archive = run.judge.archive
+        if run.curves.points and not archive.prompts:
+            raise ModelError(
+                "searcher rl",
+                f"none of the generator's texts in {len(run.curves.points)} steps can be used",
+                do="try another generator or meta-prompt, or other max_tokens or max_chars",
+            )
         pool = unique([*starting(session), *archive.best(self.shortlist)])
         session.score(choose(session, pool, self.keep))
 

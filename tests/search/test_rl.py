@@ -14,7 +14,7 @@ from scripted import Scripted, numbered
 
 pytest.importorskip("trl", reason="pip install 'promptopt[train]'")
 
-from promptopt.errors import ConfigError, TemplateError
+from promptopt.errors import ConfigError, ModelError, TemplateError
 from promptopt.plugins import build
 from promptopt.prompt import Prompt
 from promptopt.search._rl_options import Shaping, Training
@@ -186,6 +186,11 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path, monkeypatch, rl, problem
     (tmp_path / "nothing.py").write_text("def f(messages):\n    return ''\n")
     with pytest.raises((ConfigError, TemplateError), match=problem.replace("{", r"\{")):
         rl.search(Loop(tmp_path, short))
+
+
+def test_a_generator_that_writes_nothing_usable_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match="none of the generator's texts in 2 steps"):
+        RL(steps=2, groups=1, group_size=2, max_chars=1).search(Loop(tmp_path, short))
 
 
 def test_the_prompt_must_have_a_place_for_an_instruction(tmp_path):
