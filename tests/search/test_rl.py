@@ -24,7 +24,7 @@ from promptopt.template import Template
 from promptopt.testing.searcher import check_searcher
 
 QUICK = RL(
-    steps=3, groups=1, group_size=4, rows=3, demos=3, shortlist=4, keep=2, max_tokens=24,
+    steps=2, groups=1, group_size=4, rows=2, demos=3, shortlist=3, keep=1, max_tokens=16,
     training=Training(save_every=1),
 )  # fmt: skip
 
@@ -59,10 +59,12 @@ def means(curves, key="score"):
     return sum(values[:3]) / 3, sum(values[-3:]) / 3
 
 
+@pytest.mark.timeout(900)  # a dozen runs with real training, on a machine that may be busy
 def test_it_keeps_the_contract():
-    check_searcher(QUICK, cuts=3)
+    check_searcher(QUICK, cuts=2)
 
 
+@pytest.mark.timeout(900)
 def test_the_generator_learns_and_only_by_its_learning_rate(tmp_path):
     gains = {}
     for rate in (3e-4, 0.0):
@@ -239,7 +241,7 @@ def start(config, folder):
 
 def finish(config, folder):
     process = start(config, folder)
-    _, err = process.communicate(timeout=250)
+    _, err = process.communicate(timeout=900)
     assert process.returncode == 0, err.decode()
 
 
@@ -260,6 +262,7 @@ def outcome(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "training",
     [{"anchor": "moving", "anchor_every": 2, "entropy_floor": 3.0, "iterations": 2}],
