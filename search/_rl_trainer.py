@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import torch
 import transformers
@@ -304,10 +305,12 @@ class _Anchor(transformers.TrainerCallback):  # type: ignore[misc]
 
 @contextmanager
 def own_chance(threads: int | None) -> Iterator[None]:
-    """Leave everybody else's random numbers, threads, log levels and progress bars as they were."""
+    """Report to nobody, and leave the random numbers, threads, log levels and progress bars of others."""
     before = random.getstate(), np.random.get_state(), torch.get_num_threads()
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
+    told = huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL reports every trainer that is made
     loud = [(log, log.level) for log in map(logging.getLogger, ("transformers", "trl", "accelerate"))]
     for log, _ in loud:
         log.setLevel(logging.ERROR)
@@ -321,6 +324,7 @@ def own_chance(threads: int | None) -> Iterator[None]:
     finally:
         if bars:
             transformers.utils.logging.enable_progress_bar()
+        huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = told
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_num_threads(before[2])

@@ -60,9 +60,9 @@ def conditional(records: Sequence[Record]) -> list[str]:
 
 
 def difference(values: Sequence[float], groups: Sequence[str] | None = None) -> str:
-    """Return a mean difference with its interval over seeds, or over groups."""
-    if not values:
-        return "-"
+    """Return a mean difference with its interval over seeds, or over groups; one value has none."""
+    if len(values) < 2:
+        return format_number(values[0], sign=True) if values else "-"
     return f"{format_number(fmean(values), sign=True)} {paired_interval(values, seed=0, groups=groups)}"
 
 

@@ -74,6 +74,11 @@ def test_an_unpaired_run_is_no_difference():
     assert "| - |" in lines[2]
 
 
+def test_one_seed_has_a_difference_and_no_interval():
+    lines = by_task([record("rl", "long", 0, 0.8), record("ape", "long", 0, 0.5)])
+    assert "| +0.30 |" in lines[2]
+
+
 def test_the_conditional_table_says_how_many_times_more():
     one = {"seed": 0, "rows": 30, "seed_score": 0.2, "score": 0.5}
     assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in conditional([one, one | {"seed": 1}])
