@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .contracts.model import LanguageModel, Request
+from .contracts.searcher import Trains
 from .errors import PromptOptError
 from .ledger import Spent
 from .plan import proving_units
@@ -57,6 +58,9 @@ def foresee(
         clock: seconds, for what this machine does.
     """
     setup = make()
+    for searcher in (setup.searcher, *setup.entrants.values()):
+        if isinstance(searcher, Trains):
+            return f"the search trains {searcher.trains}, which cannot be rehearsed without training it"
     habits = {role: _assumed(setup, role) for role in setup.models}
     try:
         rehearsal = rehearse(make(), habits, clock)

@@ -118,6 +118,23 @@ def test_a_search_that_cannot_be_rehearsed_is_said_not_to_be_known() -> None:
     assert "cannot be rehearsed" in found
 
 
+@pytest.mark.parametrize("place", ["searcher", "entrants"])
+def test_a_search_that_trains_is_not_rehearsed(place: str) -> None:
+    @dataclass
+    class Trainer:
+        trains = "a model"
+
+        def search(self, session: Any) -> None:
+            raise AssertionError("it was rehearsed")
+
+    given = (
+        {"searcher": Trainer()} if place == "searcher" else {"entrants": {"try": TryAll(2), "rl": Trainer()}}
+    )
+    assert foresee(lambda: local(**given)) == (
+        "the search trains a model, which cannot be rehearsed without training it"
+    )
+
+
 def test_the_seed_prompts_share_is_learned_and_prompts_differ_in_the_rehearsal() -> None:
     found = expected(foresee(local))
     assert any(

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError
-from . import compare, doctor, init, listing, run, score, validate, worker
+from . import compare, doctor, init, listing, propose, run, score, validate, worker
 
 INTERRUPTED = 130
 
@@ -29,6 +29,7 @@ app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("worker")(worker.worker)
 app.command("score")(score.score)
+app.command("propose")(propose.propose)
 app.command("compare")(compare.compare)
 app.command("ls")(listing.ls)
 app.command("validate")(validate.validate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from ..records import Message, Usage
@@ -187,4 +188,14 @@ class LanguageModel(Protocol):
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
     ) -> Iterator[tuple[int, Likelihood | Failure]]:
         """Yield the log-probability of each continuation as it finishes."""
+        ...
+
+
+@runtime_checkable
+class LocalWeights(Protocol):
+    """A model whose weights lie in a folder on this machine, for those who train them further."""
+
+    @property
+    def folder(self) -> Path:
+        """An ordinary Hugging Face folder: configuration, tokenizer, safetensors weights."""
         ...

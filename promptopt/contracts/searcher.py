@@ -152,3 +152,14 @@ class Searcher(Protocol):
     def search(self, session: Session) -> None:
         """Propose and score prompts until satisfied; every scored prompt is a candidate of the run."""
         ...
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A searcher that trains a model on this machine: to rehearse it would be to train it.
+
+    Attributes:
+        trains: what it trains, in a word or two.
+    """
+
+    trains: str

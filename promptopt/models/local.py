@@ -101,6 +101,11 @@ class LocalModel:
         engine, renderer = self._ready()
         yield from self._answer(renderer.pairs(requests), engine.score, admit)
 
+    @property
+    def folder(self) -> Path:
+        """Where the weights are (see `contracts.model.LocalWeights`)."""
+        return self._folder
+
     # -- what a subclass may say differently
 
     @property

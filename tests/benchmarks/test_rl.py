@@ -1,0 +1,84 @@
+"""The benchmark of rl: what its tasks want, and what its tables say."""
+
+import pytest
+
+from benchmarks.rl.contenders import CONDITIONAL, CONTENDERS, TASKS
+from benchmarks.rl.table import by_task, conditional
+from promptopt.plugins import build
+
+
+@pytest.mark.parametrize(
+    ("task", "message", "reply", "worth"),
+    [
+        ("long", "", "x" * 25, 0.25),
+        ("small words", "", "It is the cat, the cat.", 0.75),
+        ("new words", "a cat", "The cat sat on a mat", 4 / 6),
+        ("capitals", "", "AbC 1", 2 / 3),
+        ("capitals", "", "12", 0.0),
+        ("letter e", "", "Eel, bee", 4 / 8),
+        ("figures", "", "1 and 23", 0.75),
+        ("long", "", "x" * 500, 1.0),
+    ],
+)
+def test_what_the_tasks_want(task, message, reply, worth):
+    assert TASKS[task].worth(message, reply) == pytest.approx(worth)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_example_of_a_task_is_worth_more_than_the_message_itself(task):
+    wish, message, other = TASKS[task], "the blue car was sold, not lent", "an old house needs repairs"
+    assert wish.worth(message, wish.example(message, other)) > wish.worth(message, message)
+
+
+def test_every_contender_can_be_built():
+    pytest.importorskip("trl")
+    for given in (*CONTENDERS.values(), CONDITIONAL):
+        options = dict(given)
+        build("searchers", options.pop("name"), options)
+    assert {name: its.get("training", {}).get("learning_rate") for name, its in CONTENDERS.items()}[
+        "untrained"
+    ] == 0
+
+
+def record(contender, task, seed, score):
+    return {
+        "contender": contender,
+        "task": task,
+        "seed": seed,
+        "seed_score": 0.1,
+        "score": score,
+        "target_calls": 9,
+    }
+
+
+def test_differences_are_paired_and_wins_counted():
+    scores = {
+        ("rl", "long"): (0.8, 0.6),
+        ("ape", "long"): (0.5, 0.5),
+        ("rl", "capitals"): (0.2, 0.2),
+        ("ape", "capitals"): (0.3, 0.3),
+    }
+    records = [record(*names, seed, score) for names, its in scores.items() for seed, score in enumerate(its)]
+    failed = {"contender": "ape", "task": "figures", "seed": 0, "error": "no proposals"}
+    head, _, long, capitals, total, failure = by_task([*records, failed])
+    assert head.startswith("| task | prompt to beat | rl | ape | rl minus ape |")
+    assert "| 0.70 | 0.50 | +0.20 [" in long
+    assert "| 0.20 | 0.30 | -0.10 [" in capitals
+    assert "rl minus ape, all tasks: +0.05 [" in total
+    assert "ahead on 1 of 2" in total
+    assert failure == "failed: ape figures 0: no proposals"
+
+
+def test_an_unpaired_run_is_no_difference():
+    lines = by_task([record("rl", "long", 0, 0.8), record("ape", "long", 1, 0.5)])
+    assert "| - |" in lines[2]
+
+
+def test_one_seed_has_a_difference_and_no_interval():
+    lines = by_task([record("rl", "long", 0, 0.8), record("ape", "long", 0, 0.5)])
+    assert "| +0.30 |" in lines[2]
+
+
+def test_the_conditional_table_says_how_many_times_more():
+    one = {"seed": 0, "rows": 30, "seed_score": 0.2, "score": 0.5}
+    assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in conditional([one, one | {"seed": 1}])
