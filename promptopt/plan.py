@@ -176,5 +176,6 @@ def _per_row(setup: Setup) -> tuple[int, Usage, Usage]:
 def _request(setup: Setup, row: Example) -> Request:
     messages = setup.task.seed_prompt.render(row)
     if setup.task.reward.needs == "text":
-        return GenerateRequest(messages, setup.decoding)
-    return LikelihoodRequest(messages, max((row.answer, *row.options), key=len))
+        return GenerateRequest(messages, setup.decoding, adapter=setup.task.seed_prompt.adapter)
+    longest = max((row.answer, *row.options), key=len)
+    return LikelihoodRequest(messages, longest, setup.task.seed_prompt.adapter)

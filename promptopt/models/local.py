@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ..adapter import Adapter
 from ..contracts.model import (
     Admit,
     Capabilities,
@@ -25,6 +26,7 @@ from ..contracts.model import (
     Likelihood,
     LikelihoodRequest,
     ModelIdentity,
+    Tokens,
     always,
 )
 from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
@@ -78,7 +80,8 @@ class LocalModel:
     @property
     def capabilities(self) -> Capabilities:
         """Likelihood always; insertion if the tokenizer has the marker tokens."""
-        return Capabilities(likelihood=True, insert=insertion_markers(self._tokenizer) is not None)
+        insert = insertion_markers(self._tokenizer) is not None
+        return Capabilities(likelihood=True, insert=insert, adapters=True)
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
@@ -100,6 +103,26 @@ class LocalModel:
             return
         engine, renderer = self._ready()
         yield from self._answer(renderer.pairs(requests), engine.score, admit)
+
+    # -- gradients (`GradientModel`)
+
+    def module(self) -> Any:
+        """Return the network of transformers."""
+        self._ready()
+        return self._network.model
+
+    def tokenise(self, requests: Sequence[LikelihoodRequest]) -> list[Tokens | Failure]:
+        """Turn requests into tokens, those that completing and scoring see."""
+        renderer = self._ready()[1]
+        pairs = renderer.pairs([replace(request, adapter=None) for request in requests])
+        end = renderer.tokenizer.eos_token_id
+        return [p if isinstance(p, Failure) else Tokens(p.prompt, p.continuation, end) for p in pairs]
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Hold the network, with its number of threads."""
+        with self._lock, _threads(self.threads):
+            yield
 
     # -- what a subclass may say differently
 
@@ -208,7 +231,24 @@ class LocalModel:
             templated=self.chat != "plain" and tokenizer.chat_template is not None,
             ends=frozenset(end for end in ends if end is not None),
             context=next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None),
+            lead=self._lead,
         )
+
+    def _lead(self, adapter: Adapter) -> tuple[int, ...]:
+        """Return the virtual tokens of trained weights.
+
+        Raises:
+            ModelError: they were trained for another model.
+        """
+        if adapter.model != self._version:
+            raise ModelError(
+                self._where, "the soft prompt was trained for another model", got=adapter.model[:16],
+                do="use the model it was trained for, or train it again",
+            )  # fmt: skip
+        from ._cascade import supported
+
+        model = self._network.model
+        return self._network.virtual.ids(adapter, model, prefixes=supported(model))
 
     def _ready(self) -> tuple[Engine, Renderer]:
         with self._lock:
