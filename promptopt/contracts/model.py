@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from ..adapter import Adapter
 from ..records import Message, Usage
@@ -209,12 +209,24 @@ class Tokens:
     end: int | None
 
 
+class Loaded(NamedTuple):
+    """A causal language model of transformers in evaluation mode, its weights frozen, and its tokenizer."""
+
+    module: Any
+    tokenizer: Any
+
+
 @runtime_checkable
 class GradientModel(Protocol):
     """A model in this process that gradients can be taken through; implemented beside `LanguageModel`."""
 
-    def module(self) -> Any:
-        """Return the network, a causal language model of transformers, in evaluation mode."""
+    @property
+    def identity(self) -> ModelIdentity:
+        """As of the `LanguageModel`: trained weights go with its revision."""
+        ...
+
+    def loaded(self) -> Loaded:
+        """Return the network and its tokenizer."""
         ...
 
     def tokenise(self, requests: Sequence[LikelihoodRequest]) -> list[Tokens | Failure]:
@@ -222,5 +234,5 @@ class GradientModel(Protocol):
         ...
 
     def computing(self) -> AbstractContextManager[None]:
-        """Keep other work off the network while a block computes; no request is answered inside."""
+        """Keep other threads off the network while a block computes; no request is answered inside."""
         ...

@@ -25,6 +25,7 @@ from ..contracts.model import (
     GenerateRequest,
     Likelihood,
     LikelihoodRequest,
+    Loaded,
     ModelIdentity,
     Tokens,
     always,
@@ -69,7 +70,7 @@ class LocalModel:
     chat: Literal["auto", "template", "plain"] = "auto"
     threads: int | None = None
     # One forward at a time: two callers' batches at once would need twice the memory and gain nothing.
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -106,10 +107,10 @@ class LocalModel:
 
     # -- gradients (`GradientModel`)
 
-    def module(self) -> Any:
-        """Return the network of transformers."""
+    def loaded(self) -> Loaded:
+        """Return the network of transformers and its tokenizer."""
         self._ready()
-        return self._network.model
+        return Loaded(self._network.model, self._tokenizer)
 
     def tokenise(self, requests: Sequence[LikelihoodRequest]) -> list[Tokens | Failure]:
         """Turn requests into tokens, those that completing and scoring see."""
@@ -178,7 +179,7 @@ class LocalModel:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-            model = model.to(device).eval()
+            model = model.to(device).eval().requires_grad_(False)
         if info["missing_keys"] or info["mismatched_keys"]:
             missing = sorted(info["missing_keys"]) or sorted(key for key, *_ in info["mismatched_keys"])
             raise ModelError(self._where, "the weights do not fit the configuration", got=missing[:3])
@@ -240,7 +241,7 @@ class LocalModel:
         Raises:
             ModelError: they were trained for another model.
         """
-        if adapter.model != self._version:
+        if adapter.model != self.identity.revision:
             raise ModelError(
                 self._where, "the soft prompt was trained for another model", got=adapter.model[:16],
                 do="use the model it was trained for, or train it again",

@@ -23,7 +23,7 @@ def chat(text: str) -> tuple[Message, ...]:
 
 
 def heads(model) -> int:
-    config = model.module().config.get_text_config(decoder=True)
+    config = model.loaded().module.config.get_text_config(decoder=True)
     count = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * count * width
@@ -31,7 +31,11 @@ def heads(model) -> int:
 
 def soft(model: LocalModel, folder: Path, method: str = "prompt_tuning", vectors: int = 5) -> Adapter:
     torch.manual_seed(vectors)
-    width = heads(model) if method == "prefix_tuning" else model.module().get_input_embeddings().embedding_dim
+    width = (
+        heads(model)
+        if method == "prefix_tuning"
+        else model.loaded().module.get_input_embeddings().embedding_dim
+    )
     return Adapter.write(
         folder,
         {"prompt_embeddings": torch.randn(vectors, width)},
@@ -43,7 +47,7 @@ def soft(model: LocalModel, folder: Path, method: str = "prompt_tuning", vectors
 
 def by_hand(model: LocalModel, adapter: Adapter, request: LikelihoodRequest) -> float:
     """Score one request alone, as transformers computes it."""
-    network, (tokens,) = model.module(), model.tokenise([request])
+    network, (tokens,) = model.loaded().module, model.tokenise([request])
     ids = torch.tensor([tokens.prompt + tokens.reply])
     weights = adapter.read()[0]["prompt_embeddings"]
     with torch.no_grad():
@@ -88,7 +92,7 @@ def test_replies_under_a_soft_prompt_are_those_of_transformers(tmp_path, method)
     adapter = soft(model, tmp_path, method)
     requests = [GenerateRequest(chat(text), Decoding(6), adapter=adapter) for text in TEXTS]
     replies = dict(model.generate(requests))
-    network = model.module()
+    network = model.loaded().module
     for place, request in enumerate(requests):
         (tokens,) = model.tokenise([LikelihoodRequest(request.messages, "")])
         ids, said = torch.tensor([tokens.prompt]), []
@@ -108,7 +112,7 @@ def test_replies_under_a_soft_prompt_are_those_of_transformers(tmp_path, method)
             if said[-1] == tokens.end:
                 said.pop()
                 break
-        assert replies[place].text == model._tokenizer.decode(said, skip_special_tokens=True)
+        assert replies[place].text == model.loaded().tokenizer.decode(said, skip_special_tokens=True)
 
 
 def test_soft_prompts_and_plain_prompts_share_a_batch(tmp_path):
