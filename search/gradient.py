@@ -25,6 +25,8 @@ from ._trigger import Ids, Trigger, plain, with_token
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+MEASURED_AGAIN = 3
+"""Triggers that are measured again, for each finalist, where they were measured on different rows."""
 Met = dict[Ids, float]
 """Triggers, and how good each is by the signal."""
 
@@ -81,7 +83,9 @@ class AutoPrompt:
             # Another batch than the gradient's, the same for all: the present trigger is among the rivals.
             measured = session.rng.sample(examples, min(self.batch, len(examples)))
             now = _best(_measure(trigger, rivals, measured, met))
-        return met
+        # Batches differ in how hard they are: the best of each are measured again on the same rows.
+        best = sorted(met, key=lambda ids: -met[ids])[: MEASURED_AGAIN * self.finalists]
+        return _measure(trigger, [now, *(ids for ids in best if ids != now)], examples[: self.batch], met)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class PEZ:
     init: str = "the"
     keep: bool = True
     steps: Positive = 60
-    learning_rate: Annotated[float, Field(gt=0)] = 0.3
+    learning_rate: Annotated[float, Field(gt=0)] = 1.0
     every: Positive = 5
     batch: Positive = 16
     fluency: Weight = 0.0

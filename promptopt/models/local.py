@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -27,6 +27,7 @@ from ..contracts.model import (
     LikelihoodRequest,
     Loaded,
     ModelIdentity,
+    Request,
     Tokens,
     always,
 )
@@ -72,6 +73,8 @@ class LocalModel:
     # One forward at a time: two callers' batches at once would need twice the memory and gain nothing.
     _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
+    _weights: tuple[str, Any, float] = field(default=("", None, 1.0), init=False, repr=False, compare=False)
+
     @property
     def identity(self) -> ModelIdentity:
         """Place, name, and a hash of the weights, the tokenizer and the options that change answers."""
@@ -91,7 +94,11 @@ class LocalModel:
         if not requests:
             return
         engine, renderer = self._ready()
-        yield from self._answer(renderer.jobs(requests), engine.complete, admit)
+        for weights, places in _by_weights(requests):
+            jobs = renderer.jobs([requests[place] for place in places])
+            admitted = partial(_admit_at, admit, places)
+            for position, outcome in self._answer(jobs, engine.complete, admitted, weights):
+                yield places[position], outcome
 
     def loglikelihood(
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
@@ -103,7 +110,11 @@ class LocalModel:
         if not requests:
             return
         engine, renderer = self._ready()
-        yield from self._answer(renderer.pairs(requests), engine.score, admit)
+        for weights, places in _by_weights(requests):
+            pairs = renderer.pairs([requests[place] for place in places])
+            admitted = partial(_admit_at, admit, places)
+            for position, outcome in self._answer(pairs, engine.score, admitted, weights):
+                yield places[position], outcome
 
     # -- gradients (`GradientModel`)
 
@@ -243,9 +254,11 @@ class LocalModel:
         """
         if adapter.model != self.identity.revision:
             raise ModelError(
-                self._where, "the soft prompt was trained for another model", got=adapter.model[:16],
+                self._where, "the weights were trained for another model", got=adapter.model[:16],
                 do="use the model it was trained for, or train it again",
             )  # fmt: skip
+        if not adapter.vectors:
+            return ()
         from ._cascade import supported
 
         model = self._network.model
@@ -255,6 +268,22 @@ class LocalModel:
         with self._lock:
             return self._engine, self._renderer
 
+    @contextmanager
+    def _changed(self, adapter: Adapter | None) -> Iterator[None]:
+        """Compute with changed weights, if there are any; the last ones stay in memory."""
+        if adapter is None:
+            yield
+            return
+        from ..changed_weights import changed
+
+        network = self._network.model
+        if self._weights[0] != adapter.digest:
+            tensors, options = adapter.read()
+            there = {name: tensor.to(network.device) for name, tensor in tensors.items()}
+            self._weights = adapter.digest, there, options.get("scale", 1.0)
+        with changed(network, adapter.method, *self._weights[1:]):
+            yield
+
     # -- running
 
     def _answer(
@@ -262,6 +291,7 @@ class LocalModel:
         items: Sequence[Item | Failure],
         run: Callable[[Sequence[Item], Callable[[Item], bool]], Generator[tuple[Item, Outcome | Failure]]],
         admit: Admit,
+        weights: Adapter | None,
     ) -> Iterator[tuple[int, Outcome | Failure]]:
         """Yield failures, then the outcomes as they come; equal items are run once."""
         positions: dict[Item, list[int]] = {}
@@ -281,7 +311,7 @@ class LocalModel:
         outcomes = run(list(positions), admit_item)
         with closing(outcomes):
             while True:
-                with self._lock, _threads(self.threads):
+                with self._lock, _threads(self.threads), self._changed(weights):
                     found = next(outcomes, None)
                 while refused:
                     yield refused.pop(), Failure("budget", "the budget has no room for this call")
@@ -290,6 +320,19 @@ class LocalModel:
                 item, outcome = found
                 for position in positions[item]:
                     yield position, outcome
+
+
+def _by_weights(requests: Sequence[Request]) -> list[tuple[Adapter | None, list[int]]]:
+    """Return the positions of requests that are answered by the same weights; soft prompts change none."""
+    groups: dict[Adapter | None, list[int]] = {}
+    for position, request in enumerate(requests):
+        changes = request.adapter is not None and not request.adapter.vectors
+        groups.setdefault(request.adapter if changes else None, []).append(position)
+    return list(groups.items())
+
+
+def _admit_at(admit: Admit, places: Sequence[int], position: int) -> bool:
+    return admit(places[position])
 
 
 @contextmanager
