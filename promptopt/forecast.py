@@ -26,7 +26,7 @@ from .contracts.model import (
     Request,
 )
 from .contracts.reward import Needs, OptionScore, Output
-from .errors import PromptOptError
+from .errors import PromptOptError, UnsupportedError
 from .ledger import Spent
 from .plan import proving_units
 from .programs import Single
@@ -96,6 +96,8 @@ def foresee(make: Callable[[], Setup], latency: float | None = None) -> Forecast
         if trials:
             habits |= {role: trial.habits for role, trial in trials.items()}
             rehearsal = rehearse(make(), habits)
+    except UnsupportedError as error:  # the models themselves were found able when the run was planned
+        return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
     except PromptOptError as error:
         return f"the search cannot be rehearsed ({error})"
     elsewhere = [role for role in setup.models if role not in trials]

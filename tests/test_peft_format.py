@@ -99,8 +99,8 @@ def test_what_is_no_soft_prompt_is_refused(tmp_path, model):
     adapter = soft(model, tmp_path, "prompt_tuning")
     folder = export_peft(adapter, tmp_path / "peft", base="m")
     config = json.loads((folder / "adapter_config.json").read_text())
-    (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "LORA"}))
-    with pytest.raises(DataError, match="is no soft prompt; got 'LORA'"):
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "VERA"}))
+    with pytest.raises(DataError, match="is of a type not read here; got 'VERA'"):
         import_peft(folder, model, tmp_path / "mine")
     (folder / "adapter_config.json").write_text("[]")
     with pytest.raises(DataError, match="holds no object"):
@@ -126,3 +126,50 @@ def test_a_server_that_takes_embeddings_gets_those_of_vectors_and_row(tmp_path, 
     assert ours.logprob == pytest.approx(float(logits[space.reply[0]]), abs=1e-4)
     with pytest.raises(ConfigError, match="has no vectors"):
         prompt_embeddings(model, Prompt("Go."), row)
+
+
+def trained(model, folder, method):
+    """Return weights of a method that are not what they start from."""
+    from promptopt.changed_weights import fresh
+
+    draws = torch.Generator().manual_seed(1)
+    start = fresh(model.loaded().module, method, width=2, seed=0)
+    moved = {name: one + 0.3 * torch.randn(one.shape, generator=draws) for name, one in start.items()}
+    options = {"scale": 2.0, "width": 2} if method == "lora" else None
+    return Adapter.write(folder, moved, method=method, model=model.identity.revision, options=options)
+
+
+def scored_by(theirs, model):
+    (tokens,) = model.tokenise([REQUEST])
+    with torch.no_grad():
+        logits = theirs(input_ids=torch.tensor([tokens.prompt + tokens.reply])).logits
+    chosen = logits.log_softmax(-1)[0, len(tokens.prompt) - 1 : -1]
+    return float(chosen.gather(-1, torch.tensor(tokens.reply)[:, None]).sum())
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_changed_weights_go_out_and_come_back_with_equal_logits(tmp_path, model, method):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    adapter = trained(model, tmp_path, method)
+    folder = export_peft(adapter, tmp_path / "peft", base=model.name)
+    theirs = peft.PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(model.name), str(folder)
+    ).eval()
+    ours = dict(model.loglikelihood([replace(REQUEST, adapter=adapter)]))[0]
+    assert ours.logprob == pytest.approx(scored_by(theirs, model), abs=1e-4)
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    back = import_peft(tmp_path / "saved", model, tmp_path / "mine")
+    assert back == adapter
+
+
+def test_changes_that_would_be_left_out_are_refused(tmp_path, model):
+    folder = export_peft(trained(model, tmp_path, "lora"), tmp_path / "peft", base="m")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    with pytest.raises(DataError, match="uses use_dora"):
+        import_peft(folder, model, tmp_path / "mine")
+    other = LocalModel(str(save_model(tmp_path / "gpt2", "gpt2")))
+    with pytest.raises(DataError, match="holds weights that are not read here"):
+        import_peft(folder, other, tmp_path / "mine")

@@ -1,4 +1,4 @@
-"""Specialists: each method learns, stands on the verdict's table with its bytes, and leaves the model as it was."""
+"""Specialists: each method learns, stands in the table with its bytes, and leaves the model as it was."""
 
 from dataclasses import replace
 

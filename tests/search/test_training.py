@@ -1,4 +1,4 @@
-"""Training: AdamW as torch has it, the same steps however they are cut up, the same weights after any kill."""
+"""Training: AdamW as torch has it, the same steps however cut up, the same weights after any kill."""
 
 import random
 
