@@ -111,7 +111,7 @@ def test_activations_that_are_computed_again_give_the_same_gradients(model):
     network = model.loaded().module
     kept, again = make(model), make(model, recompute=True)
     calls = []
-    layer = network.model.layers[0].mlp
+    layer = network.model.layers[0].input_layernorm
     handle = layer.register_forward_hook(lambda *_: calls.append(1))
     for tuned, expected in ((kept, 1), (again, 2)):
         calls.clear()
