@@ -279,7 +279,7 @@ class LocalModel:
         network = self._network.model
         if self._weights[0] != adapter.digest:
             tensors, options = adapter.read()
-            there = {name: tensor.to(network.device) for name, tensor in tensors.items()}
+            there = {name: tensor.to(network.device, network.dtype) for name, tensor in tensors.items()}
             self._weights = adapter.digest, there, options.get("scale", 1.0)
         with changed(network, adapter.method, *self._weights[1:]):
             yield
