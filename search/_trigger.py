@@ -65,8 +65,10 @@ class Trigger:
 
     def first(self, text: str, count: int) -> Ids:
         """Return the trigger of `count` tokens to start from: those of a text, cut or repeated."""
-        ids = self.model.loaded().tokenizer(f" {text.strip()}", add_special_tokens=False)["input_ids"]
-        start = tuple((ids * count)[:count])
+        words = " ".join([text.strip()] * count)
+        before = " " if self.keep and self.base.instruction else ""
+        ids = self.model.loaded().tokenizer(f"{before}{words}", add_special_tokens=False)["input_ids"]
+        start = tuple(ids[:count])
         if self.places([start], self.session.task.rows[:1])[0] is None:
             raise ConfigError(
                 f"{self.where}.init", "does not stand as its own tokens in the prompt", got=text,

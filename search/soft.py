@@ -40,9 +40,9 @@ Whole = Annotated[int, Field(ge=0)]
 
 UNLIMITED = 1 << 62
 
-RATES = {"prompt_tuning": 0.3, "p_tuning": 0.003, "prefix_tuning": 0.003}
+RATES = {"prompt_tuning": 0.3, "p_tuning": 0.01, "prefix_tuning": 0.003}
 """Learning rates. That of prompt tuning is the paper's (section 2), here in units of the root mean square of
-the vectors it starts from; the networks of the others want a hundredth of it."""
+the vectors it starts from; the networks of the others want much less."""
 LENGTHS = (1, 2, 5, 10, 20)
 """Numbers of vectors that trials choose from (prompt tuning, figure 3a, up to what search rows can teach)."""
 

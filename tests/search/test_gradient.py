@@ -19,8 +19,8 @@ from promptopt.template import Template
 from promptopt.testing.searcher import check_searcher
 
 QUICK = {
-    "autoprompt": AutoPrompt(tokens=2, steps=4, candidates=6, batch=4, finalists=2),
-    "gcg": GCG(tokens=2, steps=3, candidates=8, batch=4, finalists=2),
+    "autoprompt": AutoPrompt(tokens=2, steps=8, candidates=16, batch=4, finalists=2),
+    "gcg": GCG(tokens=2, steps=5, candidates=16, batch=4, finalists=2),
     "pez": PEZ(tokens=2, steps=16, every=1, batch=4, finalists=2),
 }
 

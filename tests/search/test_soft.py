@@ -43,7 +43,7 @@ def test_a_soft_prompt_learns_and_is_chosen_and_proven_like_any_prompt(embedded,
     assert before.prompt.origin == f"soft/{method}"
     best = max(soft_prompts(study), key=lambda candidate: candidate.search.met)
     assert best.search.met == SIZES.search
-    assert best.search.mean > before.search.mean + 0.3
+    assert best.search.mean > before.search.mean + 0.1
     assert study.best.adapter is not None
     assert study.verdict.best > study.verdict.baseline
     assert study.spent["trainer"].calls == 12 * 4
@@ -66,7 +66,8 @@ def test_the_nearest_words_are_scored_as_a_prompt_of_their_own(embedded):
 
 def test_options_are_learned_where_the_reward_compares_them(embedded):
     rows = [
-        {"id": str(i), "input": f"{i}", "output": ["even", "odd"][i % 2], "options": ["even", "odd"]}
+        # The other way round, so that the model knows nothing of it.
+        {"id": str(i), "input": f"{i}", "output": ["odd", "even"][i % 2], "options": ["even", "odd"]}
         for i in range(100, 140)
     ]
     reward = plugins.build("rewards", "option_likelihood")
@@ -74,8 +75,7 @@ def test_options_are_learned_where_the_reward_compares_them(embedded):
         replace(QUICK, steps=20, every=10), embedded, rows=rows, sizes=po.Sizes(16, 12, 12), reward=reward
     )
     losses = study.search_notes[0].data["losses"]
-    assert sum(losses[-5:]) < sum(losses[:5])
-    assert losses[0] > 0.1
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert study.spent["trainer"].calls == 20 * 4 * 2
 
 
