@@ -69,7 +69,7 @@ class Trigger:
         before = " " if self.keep and self.base.instruction else ""
         ids = self.model.loaded().tokenizer(f"{before}{words}", add_special_tokens=False)["input_ids"]
         start = tuple(ids[:count])
-        if self.places([start], self.session.task.rows[:1])[0] is None:
+        if self.places([start], self.session.task.rows)[0] is None:
             raise ConfigError(
                 f"{self.where}.init", "does not stand as its own tokens in the prompt", got=text,
                 do="use another text, or put the instruction in front of the row's fields",
