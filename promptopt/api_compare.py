@@ -89,7 +89,7 @@ def _named(prompts: Mapping[str, Given] | Sequence[Given]) -> dict[str, Given]:
         for given in prompts:
             name = str(given)
             if isinstance(given, Prompt):
-                name = one_line(given.instruction or given.template.user)
+                name = one_line(given.label)
             if name in named:
                 raise ConfigError("compare", f"{name!r} is given twice", do="name each prompt once")
             named[name] = given
@@ -141,7 +141,7 @@ def _winner_of(name: str, path: Path) -> Prompt:
     result = RunFolder.existing(path).result()
     if result is None:
         raise DataError(name, "this run is not done, so it has no winner", do=f"promptopt resume {name}")
-    return Prompt.from_dict(result["best"])
+    return Prompt.from_dict(result["best"], RunFolder.existing(path).path / "best")
 
 
 def _read_run(name: str, given: Given, split: str) -> _Winner:

@@ -26,7 +26,7 @@ from .contracts.model import (
     Outcome,
     Request,
 )
-from .errors import BudgetExhausted, ConfigError, ContractError, ModelError
+from .errors import BudgetExhausted, ConfigError, ContractError, ModelError, UnsupportedError
 from .journal import Call, Journal
 from .ledger import Ledger, Spent, Ticket
 from .outcomes import outcome_from_dict, outcome_to_dict, storable
@@ -44,6 +44,7 @@ REDO_SECONDS = 0.5
 """Work of this machine that a kill may undo."""
 PAY_SECONDS = 0.05
 """Age of answers that a kill may lose; those that came before another attempt is sent are never lost."""
+ADAPTERS_CURE = "use a model in this process (embedded/… or hf/…), or a prompt of words alone"
 
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
@@ -63,7 +64,12 @@ def request_text(request: Request) -> str:
     """Return a request as canonical JSON."""
     if isinstance(request, LikelihoodRequest):
         return canonical_json(
-            {"kind": "likelihood", "messages": request.messages, "continuation": request.continuation}
+            {
+                "kind": "likelihood",
+                "messages": request.messages,
+                "continuation": request.continuation,
+                **_adapted(request),
+            }
         )
     decoding = request.decoding
     return canonical_json(
@@ -75,13 +81,20 @@ def request_text(request: Request) -> str:
             "sample": request.sample,
             "suffix": request.suffix,
             **({"logprobs": True} if request.logprobs else {}),
+            **_adapted(request),
         }
     )
+
+
+def _adapted(request: Request) -> dict[str, str]:
+    """Name the trained weights by their content: where they lie does not change an answer."""
+    return {} if request.adapter is None else {"adapter": request.adapter.digest}
 
 
 def worst_case(request: Request) -> Usage:
     """Return the most tokens a request can use: no token is shorter than a byte of UTF-8."""
     size = sum(_bytes(message.content) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
+    size += 0 if request.adapter is None else request.adapter.vectors
     if isinstance(request, LikelihoodRequest):
         return Usage(size + _bytes(request.continuation), 1)
     return Usage(size + _bytes(request.suffix or ""), request.decoding.max_tokens)
@@ -168,7 +181,10 @@ class Caller:
         Raises:
             BudgetExhausted: not all could be bought, or may be; those that were are in the journal.
             ModelError: the model cannot be used at all.
+            UnsupportedError: a request has trained weights, and the model cannot answer with any.
         """
+        if any(request.adapter for request in requests) and not self.model(role).capabilities.adapters:
+            raise UnsupportedError(role, "cannot answer with trained weights", do=ADAPTERS_CURE)
         identity = canonical_json(asdict(self._identity(role)))
         texts = [request_text(request) for request in requests]
         keys = [_key(identity, text) for text in texts]

@@ -308,6 +308,11 @@ def _with_prompt_file(job: Job, base: Path, places: _Places) -> Job:
         raise ConfigError(
             where, f"the prompt file cannot be read: {error}", do="save it as UTF-8 text"
         ) from error
+    if "adapter" in saved:
+        raise ConfigError(
+            where, "holds trained weights, which a job file cannot name", got=str(file),
+            do="give it to promptopt.optimize(prompt=Prompt.load(file)), or compare it with others",
+        )  # fmt: skip
     template = saved.pop("template")
     prompt = type(job.prompt).model_validate(
         {

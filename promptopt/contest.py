@@ -29,7 +29,8 @@ from .proof.gap import validation_gap
 from .proof.guards import format_drift, overlap
 from .proof.pareto import front
 from .proof.verdict import judge, judge_reused
-from .records import Evaluation
+from .records import Evaluation, Usage
+from .session import TRAINER
 from .setup import Setup
 from .stages import Found, Run
 from .study import Candidate, Study
@@ -222,6 +223,9 @@ class Contest:
         ledger = Ledger(prices=self.setup.prices)
         for role, call in self._journal.bill().items():
             ledger.charge(role, call.attempts, call.usage, call.seconds)
+        for run in self.runs.values():  # training is no call, and shared by nobody
+            spent = run.ledger.by_role.get(TRAINER, Spent())
+            ledger.charge(TRAINER, spent.calls, Usage(spent.prompt_tokens))
         return ledger.by_role
 
 

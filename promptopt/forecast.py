@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from .contracts.model import LanguageModel, Request
 from .contracts.searcher import Trains
-from .errors import PromptOptError
+from .errors import PromptOptError, UnsupportedError
 from .ledger import Spent
 from .plan import proving_units
 from .programs import SelfConsistency, Single
@@ -69,6 +69,8 @@ def foresee(
             habits |= trial.first(rehearsal, habits)
             habits |= trial.throughout(rehearse(make(), habits, clock), habits)
             rehearsal = rehearse(make(), habits, clock)
+    except UnsupportedError as error:  # the models themselves were found able when the run was planned
+        return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
     except PromptOptError as error:
         return f"the search cannot be rehearsed ({error})"
     elsewhere = [role for role in setup.models if role not in trial.models]

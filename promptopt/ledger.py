@@ -202,6 +202,16 @@ class Ledger:
             self._reserved = reserved
         return Ticket(role, bound, need)
 
+    def spend(self, role: str, calls: int, usage: Usage) -> bool:
+        """Book calls whose usage is known beforehand, all or none; False when a cap could be passed."""
+        need = self._amount(role, calls, usage)
+        with self._lock:
+            used = self._total + self._reserved
+            if self.blocked_by(used + self._aside + need) or self._over_limit(used + need):
+                return False
+            self._add(role, need)
+        return True
+
     def room_for(self, role: str, bounds: Sequence[Usage]) -> int:
         """Return how many of the first of these attempts could be reserved together."""
         with self._lock:
@@ -274,10 +284,10 @@ class Ledger:
             return f"{cap.usd} US dollars"
         return ""
 
-    def why_blocked(self, role: str, bound: Usage) -> str:
-        """Return the cap that refuses an attempt bounded by `bound`, in words."""
+    def why_blocked(self, role: str, bound: Usage, calls: int = 1) -> str:
+        """Return the cap that refuses attempts bounded by `bound` together, in words."""
         with self._lock:
-            used = self._total + self._amount(role, 1, bound)
+            used = self._total + self._amount(role, calls, bound)
             cap = self.blocked_by(used + self._aside)
             return cap or ("the calls of a slice of the search" if self._over_limit(used) else "")
 

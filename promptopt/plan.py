@@ -9,6 +9,7 @@ from functools import partial
 from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .contracts.reward import OptionScore, Output, Reward
+from .contracts.searcher import ParticularSearcher
 from .errors import BadInput, ConfigError, DataError
 from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed, unscaled_power
 from .records import Budget, Example, Usage
@@ -66,10 +67,14 @@ def make_plan(setup: Setup) -> Plan:
         DataError: a row lacks what the reward needs (an answer, options), or there are so few rows that
             nothing could be shown.
         TemplateError: the seed prompt cannot be rendered.
+        UnsupportedError: a searcher cannot work with the target.
     """
     task = setup.task
     search, select, n_test = task.splits.search, task.splits.select, task.splits.n_test
     task.splits.check(partial(_check_row, task.reward))
+    for searcher in setup.entrants.values() or (setup.searcher,):
+        if isinstance(searcher, ParticularSearcher):
+            searcher.check_target(setup.models["target"])
     notes = _warnings(setup)
     calls, bound, least = _per_row(setup)
     searchers = max(1, len(setup.entrants))
@@ -176,5 +181,6 @@ def _per_row(setup: Setup) -> tuple[int, Usage, Usage]:
 def _request(setup: Setup, row: Example) -> Request:
     messages = setup.task.seed_prompt.render(row)
     if setup.task.reward.needs == "text":
-        return GenerateRequest(messages, setup.decoding)
-    return LikelihoodRequest(messages, max((row.answer, *row.options), key=len))
+        return GenerateRequest(messages, setup.decoding, adapter=setup.task.seed_prompt.adapter)
+    longest = max((row.answer, *row.options), key=len)
+    return LikelihoodRequest(messages, longest, setup.task.seed_prompt.adapter)

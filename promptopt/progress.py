@@ -295,7 +295,7 @@ class Live:
         if tally.best is not None and tally.best[1] is not tally.baseline:
             prompt, evaluation = tally.best
             grid.add_row("best", Text(scored(evaluation), style="bold green"))
-            grid.add_row("", Text(one_line(prompt.instruction), style="italic"))
+            grid.add_row("", Text(one_line(prompt.label), style="italic"))
         grid.add_row("so far", Text(", ".join(_state(tally))))
         grid.add_row("spent", Text(f"{amounts(tally.spent)}, {clock_text(tally.seconds)}{_left(tally)}"))
         share = tally.share

@@ -1,4 +1,4 @@
-"""The candidate that searchers change: instruction, demonstrations, layout, program."""
+"""The candidate that searchers change: instruction, demonstrations, layout, program, trained weights."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .adapter import Adapter
 from .demonstrations import Demonstration, Retriever
 from .errors import BadInput, DataError
 from .programs import Program, Single, program_from_dict
 from .records import Example, Message, digest
 from .template import ENGINES, Template, parse_prompt
 
-__all__ = ["Demonstration", "Prompt", "Retriever"]
+__all__ = ["Adapter", "Demonstration", "Prompt", "Retriever"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Prompt:
         retriever: chooses further ones for each row, shown after them.
         template: how the parts are laid out.
         program: how one answer is produced from model calls.
+        adapter: trained weights that every call of it is made with: a soft prompt, or a changed model.
         parents: ids of the prompts it was made from.
         origin: what made it, in a word or two (`ape/forward`).
     """
@@ -39,6 +41,7 @@ class Prompt:
     template: Template = Template()
     program: Program = Single()
     retriever: Retriever | None = field(default=None, kw_only=True)
+    adapter: Adapter | None = field(default=None, kw_only=True)
     parents: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="user", compare=False)
 
@@ -55,6 +58,8 @@ class Prompt:
         """Content hash: 16 hexadecimal digits."""
         content = self.to_dict()
         del content["parents"], content["origin"]
+        if self.adapter is not None:
+            content["adapter"] = self.adapter.digest
         return digest(content)
 
     def shown(self, example: Example) -> tuple[Demonstration, ...]:
@@ -87,32 +92,41 @@ class Prompt:
         texts = [self.instruction, self.template.system, self.template.header, *program]
         retrieved = self.retriever.length if self.retriever else 0
         shown = sum(demo.length for demo in self.demonstrations) + retrieved
-        return sum(len(text) for text in texts if isinstance(text, str)) + shown
+        trained = self.adapter.length if self.adapter else 0
+        return sum(len(text) for text in texts if isinstance(text, str)) + shown + trained
+
+    @property
+    def label(self) -> str:
+        """The prompt in a line or a few, for people: its instruction, or its layout where it has none."""
+        text = self.instruction or self.template.user
+        return text if self.adapter is None else f"{self.adapter.label} {text}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; `from_dict` reads it back."""
         return {
             "instruction": self.instruction,
             "demonstrations": [demo.to_dict() for demo in self.demonstrations],
-            # Retriever and header are left out where there is none, so that older prompts keep their ids.
+            # Retriever, header and adapter are left out where there is none: older prompts keep their ids.
             **({"retriever": self.retriever.to_dict()} if self.retriever else {}),
             "template": {k: v for k, v in asdict(self.template).items() if v or k != "header"},
             "program": self.program.to_dict(),
+            **({"adapter": self.adapter.to_dict()} if self.adapter else {}),
             "parents": list(self.parents),
             "origin": self.origin,
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Prompt:
-        """Read what `to_dict` wrote."""
+    def from_dict(cls, data: dict[str, Any], folder: Path | None = None) -> Prompt:
+        """Read what `to_dict` wrote; `folder` holds the file of trained weights, if there is any."""
         try:
-            retriever = data.get("retriever")
+            retriever, adapter = data.get("retriever"), data.get("adapter")
             prompt = cls(
                 instruction=data["instruction"],
                 demonstrations=tuple(map(Demonstration.from_dict, data.get("demonstrations", ()))),
                 retriever=None if retriever is None else Retriever.from_dict(retriever),
                 template=Template(**data.get("template", {})),
                 program=program_from_dict(data.get("program", {"name": "single"})),
+                adapter=None if adapter is None else Adapter.from_dict(adapter, folder),
                 parents=tuple(data.get("parents", ())),
                 origin=data.get("origin", "user"),
             )
@@ -126,9 +140,11 @@ class Prompt:
         return prompt
 
     def save(self, path: str | Path) -> Path:
-        """Write the prompt as JSON and return the path."""
+        """Write the prompt as JSON, the file of its trained weights beside it, and return the path."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if self.adapter is not None:
+            self.adapter.copy_to(target.parent)
         target.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return target
 
@@ -139,4 +155,4 @@ class Prompt:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(str(path), f"cannot be read as a prompt: {error}") from error
-        return cls.from_dict(data)
+        return cls.from_dict(data, Path(path).parent)

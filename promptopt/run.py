@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -55,7 +57,7 @@ def execute(
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
-        workdir = folder.workdir if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        workdir = folder.workdir if folder else stack.enter_context(_scratch())
         start = Contest if setup.entrants else Run
         run = start(setup, journal, workdir, listen=listen, reuse=others)
         try:
@@ -67,6 +69,19 @@ def execute(
                 _bring_home(journal, folder.journal)
             folder.write_study(found)
         return found
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Make a folder for a run in memory; what its prompts refer to stays until the process ends."""
+    path = Path(tempfile.mkdtemp(prefix="promptopt-"))
+    try:
+        yield path
+    finally:
+        if any(path.iterdir()):
+            atexit.register(shutil.rmtree, path, ignore_errors=True)
+        else:
+            path.rmdir()
 
 
 @contextmanager

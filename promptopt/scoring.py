@@ -190,7 +190,11 @@ class Scorer:
             run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
             running[place] = (run, next(run))
         while running:
-            requests = [self._request(wish) for _, asks in running.values() for wish in asks]
+            requests = [
+                self._request(wish, slots[place].prompt)
+                for place, (_, asks) in running.items()
+                for wish in asks
+            ]
             answers = iter(ask(requests))
             waiting, running = running, {}
             for place, (run, asks) in waiting.items():
@@ -213,17 +217,21 @@ class Scorer:
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return list(zip(outputs, usages, strict=True))
 
-    def _request(self, ask: Ask) -> GenerateRequest:
+    def _request(self, ask: Ask, prompt: Prompt) -> GenerateRequest:
         decoding = self._decoding
         if ask.temperature is not None:
             decoding = replace(decoding, temperature=ask.temperature)
         if ask.max_tokens is not None:
             decoding = replace(decoding, max_tokens=ask.max_tokens)
-        return GenerateRequest(ask.messages, decoding, ask.sample, logprobs=ask.logprobs)
+        return GenerateRequest(
+            ask.messages, decoding, ask.sample, logprobs=ask.logprobs, adapter=prompt.adapter
+        )
 
     def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Score each row's main answer as the reply."""
-        requests = [LikelihoodRequest(self._plain(slot), _answer(slot.example)) for slot in slots]
+        requests = [
+            LikelihoodRequest(self._plain(slot), _answer(slot.example), slot.prompt.adapter) for slot in slots
+        ]
         return [(_likelihood_output(outcome), _usage(outcome)) for outcome in ask(requests)]
 
     def _option_scores(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
@@ -234,7 +242,9 @@ class Scorer:
                     f"row {slot.example.id}", "has no options to score", do="add an options column"
                 )
         requests = [
-            LikelihoodRequest(self._plain(slot), option) for slot in slots for option in slot.example.options
+            LikelihoodRequest(self._plain(slot), option, slot.prompt.adapter)
+            for slot in slots
+            for option in slot.example.options
         ]
         outcomes = iter(ask(requests))
         outputs: list[_Made] = []

@@ -15,7 +15,15 @@ from typing import Any, Literal
 
 from . import plugins
 from .calls import Caller
-from .contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
+from .contracts.model import (
+    Completion,
+    Decoding,
+    Failure,
+    GenerateRequest,
+    GradientModel,
+    LikelihoodRequest,
+    Request,
+)
 from .contracts.searcher import SearchTask
 from .contracts.selector import Selector
 from .errors import BudgetExhausted, ConfigError, SealedSplit, UnsupportedError
@@ -23,8 +31,11 @@ from .events import Listener, Notice, Scored, StageName, ignore
 from .journal import Journal
 from .memory import Memory, rank_back, renamed
 from .prompt import Prompt
-from .records import Budget, Evaluation, Example, Message, SearchNote, digest
+from .records import Budget, Evaluation, Example, Message, SearchNote, Usage, digest
 from .scoring import Scorer
+
+TRAINER = "trainer"
+"""The role under which training is paid."""
 
 PROBES: Mapping[str, Request] = {
     "likelihood": LikelihoodRequest((Message("user", "Input: 1\nOutput:"),), "1"),
@@ -128,6 +139,7 @@ class RunSession:
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
         self._memory = Memory()
+        self._slice_ended = False  # by training passes, which are bought together
         self._row_of = {example.id: example for example in task.rows}
 
     @property
@@ -242,8 +254,28 @@ class RunSession:
             try:
                 yield
             except BudgetExhausted:
-                if ledger.limit_left:  # it is the run's budget that has ended
+                if ledger.limit_left and not self._slice_ended:  # it is the run's budget that has ended
                     raise
+            finally:
+                self._slice_ended = False
+
+    def gradients(self) -> GradientModel:
+        """Return the target, for gradients through it."""
+        target = self._caller.model("target")
+        if not isinstance(target, GradientModel):
+            raise UnsupportedError(
+                "target", "gives no gradients: it does not run in this process", do="use embedded/… or hf/…"
+            )
+        return target
+
+    def spend(self, passes: int, tokens: int) -> None:
+        """Pay for sequences that run forward and backward."""
+        self._before_scoring()
+        ledger = self._caller.ledger
+        if not ledger.spend(TRAINER, passes, Usage(tokens)):
+            cap = ledger.why_blocked(TRAINER, Usage(tokens), passes)
+            self._slice_ended = (left := ledger.limit_left) is not None and left < passes
+            raise BudgetExhausted("budget", f"the next {passes} training passes could pass {cap}")
 
     def note(self, text: str) -> None:
         """Tell whoever is watching."""

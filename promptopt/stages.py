@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .calls import Caller
+from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
 from .journal import Journal
@@ -148,6 +149,8 @@ class Run:
         """Score the seed prompt, then let the searcher work until it is done or its budget is spent."""
         setup = self.setup
         task = setup.task
+        if isinstance(setup.searcher, ParticularSearcher):
+            setup.searcher.check_target(self.caller.model("target"))
         session = RunSession(
             task.for_searcher(),
             scorer=self.scorer,

@@ -35,5 +35,10 @@ class Task:
     def for_searcher(self) -> SearchTask:
         """Return the part of the task that a searcher may see."""
         return SearchTask(
-            self.splits.search, self.seed_prompt, self.fields, self.description, parts=self.parts
+            self.splits.search,
+            self.seed_prompt,
+            self.fields,
+            self.description,
+            parts=self.parts,
+            needs=self.reward.needs,
         )

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from promptopt import plugins
-from promptopt.contracts.searcher import Searcher, Session
+from promptopt.contracts.model import GradientModel, LanguageModel
+from promptopt.contracts.searcher import ParticularSearcher, Searcher, Session
 from promptopt.errors import AuthError, BadInput, ConfigError, ModelError, PromptOptError
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Evaluation, Example, Message
@@ -71,6 +72,12 @@ class Portfolio:
             raise ConfigError("searcher portfolio.searchers", "holds none", do="name some")
         for given in self.searchers:
             _build(given)
+
+    def check_target(self, target: LanguageModel) -> None:
+        """Ask those that cannot work with every target."""
+        for _, searcher in map(_build, self.searchers):
+            if isinstance(searcher, ParticularSearcher):
+                searcher.check_target(target)
 
     def search(self, session: Session) -> None:
         """Give out slices until the rounds are over or the budget is.
@@ -239,6 +246,12 @@ class _Slice:
 
     def limit(self, calls: int) -> AbstractContextManager[None]:
         return self._session.limit(calls)
+
+    def gradients(self) -> GradientModel:
+        return self._session.gradients()
+
+    def spend(self, passes: int, tokens: int) -> None:
+        self._session.spend(passes, tokens)
 
     def note(self, text: str) -> None:
         self._session.note(text)

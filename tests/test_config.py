@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promptopt import strict_yaml
+from promptopt.adapter import Adapter
 from promptopt.config import job_from_dict, json_schema, load_job
 from promptopt.errors import BadInput, ConfigError
 from promptopt.job import DEFAULT_MODELS, Job
@@ -279,6 +281,16 @@ def test_a_prompt_file_becomes_part_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"line 2: the prompt file cannot be read"):
         job(tmp_path, MINIMAL.replace('"Answer: {{question}}"', "{file: p.txt}"))
+
+
+def test_a_prompt_file_with_trained_weights_is_refused_for_a_job_has_no_place_for_them(
+    tmp_path: Path,
+) -> None:
+    adapter = Adapter("prompt_tuning", "0" * 64, "model", vectors=2)
+    saved = replace(Prompt("Answer."), adapter=adapter).to_dict()
+    (tmp_path / "soft.json").write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 2: holds trained weights, which a job file cannot name"):
+        job(tmp_path, MINIMAL.replace('"Answer: {{question}}"', "{file: soft.json}"))
 
 
 def test_the_mistakes_of_plain_data_are_named_too() -> None:

@@ -55,4 +55,4 @@ def print_leaderboard(entries: Sequence[Entry]) -> None:
 def _words(entry: Entry) -> str:
     if entry.verdict is not None and entry.verdict.same_prompt:
         return "(yours)"
-    return "" if entry.best is None else entry.best.instruction or entry.best.template.user
+    return "" if entry.best is None else entry.best.label

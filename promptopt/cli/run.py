@@ -201,6 +201,8 @@ def print_study(study: Study, place: Path) -> None:
         for part in PARTS.values():
             if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
                 print(f"  {part.name}: {one_line(part.get(study.best))}")
+        if study.best.adapter is not None:
+            print(f"  with {study.best.adapter.label}")
         if study.best.program != study.seed_prompt.program:
             print(f"  program: {study.best.program.name}")
         if study.best.demonstrations:
@@ -247,7 +249,7 @@ def print_front(study: Study) -> None:
             f"{point.cost.prompt_tokens:,.1f}",
             f"{point.cost.output_tokens:,.1f}",
             *([f"{point.cost.usd:,.4g}"] if priced else []),
-            Text(one_line(point.prompt.instruction or point.prompt.template.user)),
+            Text(one_line(point.prompt.label)),
         )
     weighed = study.objective.cost.replace("_", " ")
     print(f"front:  reward on the select rows against {weighed} of an answer; * is the winner", flush=True)

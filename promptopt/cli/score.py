@@ -65,7 +65,7 @@ def score(
     for scored, evaluation in results:
         values = list(evaluation.values.values())
         table.add_row(
-            one_line(scored.instruction or scored.template.user),
+            one_line(scored.label),
             format_number(evaluation.mean) if values else "-",
             str(mean_interval(values)).replace("[", r"\[") if values else "-",
             str(evaluation.n),

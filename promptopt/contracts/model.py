@@ -9,10 +9,12 @@ request alike (a refused key, a model that does not exist) is raised, as a `Mode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from ..adapter import Adapter
 from ..records import Message, Usage
 
 Admit = Callable[[int], bool]
@@ -49,6 +51,7 @@ class GenerateRequest:
         sample: numbers repeated draws.
         suffix: text that must follow (insertion).
         logprobs: whether the log-probability of the reply is wanted; a model that cannot tell leaves it out.
+        adapter: trained weights to answer with.
     """
 
     messages: tuple[Message, ...]
@@ -56,14 +59,16 @@ class GenerateRequest:
     sample: int = 0
     suffix: str | None = None
     logprobs: bool = False
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LikelihoodRequest:
-    """Score `continuation` as the assistant's reply to `messages`."""
+    """Score `continuation` as the assistant's reply to `messages`, with trained weights if there are any."""
 
     messages: tuple[Message, ...]
     continuation: str
+    adapter: Adapter | None = None
 
 
 Request = GenerateRequest | LikelihoodRequest
@@ -146,11 +151,13 @@ class Capabilities:
         likelihood: give log-probabilities.
         insert: complete before a suffix.
         concurrency: answer so many requests side by side, each as fast as alone; None is not known.
+        adapters: answer with trained weights. One that cannot is never sent a request that has some.
     """
 
     likelihood: bool = False
     insert: bool = False
     concurrency: int | None = None
+    adapters: bool = False
 
 
 def always(_: int) -> bool:
@@ -198,4 +205,45 @@ class LocalWeights(Protocol):
     @property
     def folder(self) -> Path:
         """An ordinary Hugging Face folder: configuration, tokenizer, safetensors weights."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids of a prompt and of the reply to it, as the model reads them when it scores or completes.
+
+    `end` is the token that ends a reply; None: the model knows none.
+    """
+
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
+    end: int | None
+
+
+class Loaded(NamedTuple):
+    """A causal language model of transformers in evaluation mode, its weights frozen, and its tokenizer."""
+
+    module: Any
+    tokenizer: Any
+
+
+@runtime_checkable
+class GradientModel(Protocol):
+    """A model in this process that gradients can be taken through; implemented beside `LanguageModel`."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """As of the `LanguageModel`: trained weights go with its revision."""
+        ...
+
+    def loaded(self) -> Loaded:
+        """Return the network and its tokenizer."""
+        ...
+
+    def tokenise(self, requests: Sequence[LikelihoodRequest]) -> list[Tokens | Failure]:
+        """Turn requests into tokens; their trained weights are not looked at."""
+        ...
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Keep other threads off the network while a block computes; no request is answered inside."""
         ...

@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..prompt import Prompt
 from ..records import Budget, Evaluation, Example, Message
+from .model import GradientModel, LanguageModel
+from .reward import Needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class SearchTask:
         description: what the user says the task is; may be empty.
         parts: names of the parts of the prompt that may be changed (`promptopt.parts`).
         starts: good prompts found elsewhere, best first, to start from besides the seed prompt; mostly none.
+        needs: what the task's reward asks the target for: a reply, the likelihood of the answer, of options.
     """
 
     rows: tuple[Example, ...]
@@ -36,6 +39,7 @@ class SearchTask:
     description: str = ""
     parts: tuple[str, ...] = ("instruction",)
     starts: tuple[Prompt, ...] = ()
+    needs: Needs = "text"
 
 
 class Session(Protocol):
@@ -111,6 +115,25 @@ class Session(Protocol):
         """
         ...
 
+    def gradients(self) -> GradientModel:
+        """Return the target, for gradients through it.
+
+        Raises:
+            UnsupportedError: it does not run in this process.
+        """
+        ...
+
+    def spend(self, passes: int, tokens: int) -> None:
+        """Pay for `passes` sequences, of `tokens` tokens together, before they run forward and backward.
+
+        Each counts as a call of the role `trainer`. What a checkpoint saves from being computed again is paid
+        again in a resumed run, which starts from an empty bill.
+
+        Raises:
+            BudgetExhausted: they could pass the cap; let it pass.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """Tell the user something worth knowing, in a line."""
         ...
@@ -163,3 +186,12 @@ class Trains(Protocol):
     """
 
     trains: str
+
+
+@runtime_checkable
+class ParticularSearcher(Protocol):
+    """A searcher that cannot work with every target, and says so before anything is spent."""
+
+    def check_target(self, target: LanguageModel) -> None:
+        """Raise UnsupportedError, naming searchers that do work, unless it can work with this target."""
+        ...

@@ -21,6 +21,7 @@ from . import _ragged
 from ._network import sent
 from ._ragged import RaggedPack, RaggedRows
 from ._tree import Ints, Key, Pack
+from ._virtual import States, override
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text", "gpt2", "gpt_neox")
 """Model types that are tested against the plain loop."""
@@ -131,11 +132,13 @@ class PackLayout:
         self._ragged: RaggedPack | None = None
         self._masks: dict[tuple[int, int, int | None], torch.Tensor | None] = {}
         self.states: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+        self.trained: Sequence[tuple[torch.Tensor, torch.Tensor, list[States]]] = ()
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
     ) -> torch.Tensor:
         """Attend as `Layout` says."""
+        key, value = override(layer, key, value, self.trained)
         for low, high, name in self._pack.kept:
             self._branches[name].keys.append(key[:, :, low:high].contiguous())
             self._branches[name].values.append(value[:, :, low:high].contiguous())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ import torch
 from ..contracts.model import Completion, Failure, Likelihood
 from ..records import Usage
 from ._batch import MAX_LOGITS, Job, Pair
+from ._virtual import VirtualTokens
 
 FORWARD_TOKENS = {True: 512, False: 16384}
 """Most tokens of one forward of the packed engine, on the CPU (to stay in its caches) and elsewhere."""
@@ -54,10 +55,12 @@ class Network:
     Attributes:
         model: of transformers, in evaluation mode.
         tokenizer: turns its tokens into text.
+        virtual: the soft prompts it has met.
     """
 
     model: Any
     tokenizer: Any
+    virtual: VirtualTokens = field(default_factory=VirtualTokens)
 
     def text(self, ids: Sequence[int]) -> str:
         """Turn tokens into text, without special ones."""

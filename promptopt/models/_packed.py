@@ -18,6 +18,7 @@ from ._batch import Job, Pair
 from ._cascade import Branch, Layout, PackLayout, cascading
 from ._network import Network, halving, likelihood, sent
 from ._tree import Ints, Key, Pack, Plan, as_bytes, common, plan
+from ._virtual import FIRST
 
 
 @dataclass(slots=True, eq=False)
@@ -151,15 +152,28 @@ class PackedEngine:
     def run(self, pack: Pack, layout: PackLayout, keep: np.ndarray) -> torch.Tensor:
         """Run a pack; return the logits `[kept positions, vocab]`."""
         tokens, kept = (sent(array, self.network.device) for array in (pack.tokens, keep))
-        return self.forward(tokens, layout.depths, layout, kept)
+        embeds = None
+        if pack.tokens.max(initial=0) >= FIRST:
+            layout.trained = self.network.virtual.overrides(pack.tokens)
+            embeds = self.network.virtual.embed(tokens[None], self.network.model)
+        return self.forward(tokens, layout.depths, layout, kept, embeds)
 
     def forward(
-        self, tokens: torch.Tensor, depths: torch.Tensor, layout: Layout, keep: torch.Tensor | int = 0
+        self,
+        tokens: torch.Tensor,
+        depths: torch.Tensor,
+        layout: Layout,
+        keep: torch.Tensor | int = 0,
+        embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run tokens `[T]` that stand at `depths` and see what `layout` says; `keep` 0 is all positions."""
+        """Run tokens `[T]` that stand at `depths` and see what `layout` says; `keep` 0 is all positions.
+
+        Where some of the tokens are virtual, `embeds` are the embeddings `[1, T, hidden]` of all.
+        """
+        given = {"input_ids": tokens[None]} if embeds is None else {"inputs_embeds": embeds}
         with cascading(self.network.model):
             out = self.network.model(
-                input_ids=tokens[None],
+                **given,
                 position_ids=depths[None],
                 # Four dimensions are taken as they are: no model makes a mask of its own.
                 attention_mask=tokens.new_empty(1, 1, 1, 1),

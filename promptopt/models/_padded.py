@@ -137,6 +137,8 @@ class PaddedEngine:
         # Models without position embeddings (ALiBi) take no position_ids and read the mask instead.
         options = {"position_ids": positions, "logits_to_keep": keep}
         accepted = {name: value for name, value in options.items() if name in self.network.accepted}
+        embeds = self.network.virtual.embed(ids, self.network.model)
+        given = {"input_ids": ids} if embeds is None else {"inputs_embeds": embeds}
         return self.network.model(
-            input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=use_cache, **accepted
+            **given, attention_mask=mask, past_key_values=cache, use_cache=use_cache, **accepted
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from ..contracts.model import Failure, GenerateRequest, LikelihoodRequest
+from ..adapter import Adapter
+from ..contracts.model import Failure, GenerateRequest, LikelihoodRequest, Request
 from ..records import Message, digest
 from ._batch import Job, Pair
 from ._text import joined, spaced, storable
@@ -42,12 +43,14 @@ class Renderer:
         templated: render with its chat template; otherwise contents are joined by an empty line.
         ends: token ids that end a reply.
         context: most tokens of a prompt and its reply; None is no limit.
+        lead: returns the virtual tokens that trained weights put before a prompt.
     """
 
     tokenizer: Any
     templated: bool
     ends: frozenset[int]
     context: int | None
+    lead: Callable[[Adapter], tuple[int, ...]]
 
     def jobs(self, requests: Sequence[GenerateRequest]) -> list[Job | Failure]:
         """Turn requests into jobs, or say why one cannot be answered."""
@@ -68,7 +71,7 @@ class Renderer:
         texts = dict.fromkeys(r.continuation for r in requests if storable(r.continuation))
         continuations = dict(zip(texts, self._encode(list(texts)), strict=True))
         return [
-            self._pair(prompts[key], continuations.get(request.continuation))
+            self._pair(request, prompts[key], continuations.get(request.continuation))
             for request, key in zip(requests, keys, strict=True)
         ]
 
@@ -83,6 +86,7 @@ class Renderer:
                 return Failure("rejected", SURROGATES)
             ids, ends = self._around(ids, request.suffix, self._markers)
             text = f"{text}\0{request.suffix}"
+        ids = self._led(request, ids)
         if decoding.max_tokens < 1:
             return Failure("rejected", f"max_tokens must be at least 1, got {decoding.max_tokens}")
         if decoding.temperature < 0 or not 0 < decoding.top_p <= 1:
@@ -105,12 +109,18 @@ class Renderer:
             logprobs=request.logprobs,
         )
 
-    def _pair(self, prompt: Prompt | Failure, continuation: list[int] | None) -> Pair | Failure:
+    def _pair(
+        self, request: LikelihoodRequest, prompt: Prompt | Failure, continuation: list[int] | None
+    ) -> Pair | Failure:
         if isinstance(prompt, Failure):
             return prompt
         if continuation is None:
             return Failure("rejected", SURROGATES)
-        return self._too_long(len(prompt[1]), len(continuation)) or Pair(prompt[1], tuple(continuation))
+        ids = self._led(request, prompt[1])
+        return self._too_long(len(ids), len(continuation)) or Pair(ids, tuple(continuation))
+
+    def _led(self, request: Request, ids: tuple[int, ...]) -> tuple[int, ...]:
+        return ids if request.adapter is None else (*self.lead(request.adapter), *ids)
 
     def _too_long(self, prompt: int, reply: int) -> Failure | None:
         if not prompt:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ..adapter import Adapter
 from ..contracts.model import (
     Admit,
     Capabilities,
@@ -24,7 +25,10 @@ from ..contracts.model import (
     GenerateRequest,
     Likelihood,
     LikelihoodRequest,
+    Loaded,
     ModelIdentity,
+    Request,
+    Tokens,
     always,
 )
 from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
@@ -67,7 +71,9 @@ class LocalModel:
     chat: Literal["auto", "template", "plain"] = "auto"
     threads: int | None = None
     # One forward at a time: two callers' batches at once would need twice the memory and gain nothing.
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
+
+    _weights: tuple[str, Any, float] = field(default=("", None, 1.0), init=False, repr=False, compare=False)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -78,7 +84,8 @@ class LocalModel:
     @property
     def capabilities(self) -> Capabilities:
         """Likelihood always; insertion if the tokenizer has the marker tokens."""
-        return Capabilities(likelihood=True, insert=insertion_markers(self._tokenizer) is not None)
+        insert = insertion_markers(self._tokenizer) is not None
+        return Capabilities(likelihood=True, insert=insert, adapters=True)
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
@@ -87,7 +94,11 @@ class LocalModel:
         if not requests:
             return
         engine, renderer = self._ready()
-        yield from self._answer(renderer.jobs(requests), engine.complete, admit)
+        for weights, places in _by_weights(requests):
+            jobs = renderer.jobs([requests[place] for place in places])
+            admitted = partial(_admit_at, admit, places)
+            for position, outcome in self._answer(jobs, engine.complete, admitted, weights):
+                yield places[position], outcome
 
     def loglikelihood(
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
@@ -99,7 +110,31 @@ class LocalModel:
         if not requests:
             return
         engine, renderer = self._ready()
-        yield from self._answer(renderer.pairs(requests), engine.score, admit)
+        for weights, places in _by_weights(requests):
+            pairs = renderer.pairs([requests[place] for place in places])
+            admitted = partial(_admit_at, admit, places)
+            for position, outcome in self._answer(pairs, engine.score, admitted, weights):
+                yield places[position], outcome
+
+    # -- gradients (`GradientModel`)
+
+    def loaded(self) -> Loaded:
+        """Return the network of transformers and its tokenizer."""
+        self._ready()
+        return Loaded(self._network.model, self._tokenizer)
+
+    def tokenise(self, requests: Sequence[LikelihoodRequest]) -> list[Tokens | Failure]:
+        """Turn requests into tokens, those that completing and scoring see."""
+        renderer = self._ready()[1]
+        pairs = renderer.pairs([replace(request, adapter=None) for request in requests])
+        end = renderer.tokenizer.eos_token_id
+        return [p if isinstance(p, Failure) else Tokens(p.prompt, p.continuation, end) for p in pairs]
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Hold the network, with its number of threads."""
+        with self._lock, _threads(self.threads):
+            yield
 
     @property
     def folder(self) -> Path:
@@ -160,7 +195,7 @@ class LocalModel:
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-            model = model.to(device).eval()
+            model = model.to(device).eval().requires_grad_(False)
         if info["missing_keys"] or info["mismatched_keys"]:
             missing = sorted(info["missing_keys"]) or sorted(key for key, *_ in info["mismatched_keys"])
             raise ModelError(self._where, "the weights do not fit the configuration", got=missing[:3])
@@ -213,11 +248,46 @@ class LocalModel:
             templated=self.chat != "plain" and tokenizer.chat_template is not None,
             ends=frozenset(end for end in ends if end is not None),
             context=next((config[key] for key in CONTEXT_KEYS if isinstance(config.get(key), int)), None),
+            lead=self._lead,
         )
+
+    def _lead(self, adapter: Adapter) -> tuple[int, ...]:
+        """Return the virtual tokens of trained weights.
+
+        Raises:
+            ModelError: they were trained for another model.
+        """
+        if adapter.model != self.identity.revision:
+            raise ModelError(
+                self._where, "the weights were trained for another model", got=adapter.model[:16],
+                do="use the model it was trained for, or train it again",
+            )  # fmt: skip
+        if not adapter.vectors:
+            return ()
+        from ._cascade import supported
+
+        model = self._network.model
+        return self._network.virtual.ids(adapter, model, prefixes=supported(model))
 
     def _ready(self) -> tuple[Engine, Renderer]:
         with self._lock:
             return self._engine, self._renderer
+
+    @contextmanager
+    def _changed(self, adapter: Adapter | None) -> Iterator[None]:
+        """Compute with changed weights, if there are any; the last ones stay in memory."""
+        if adapter is None:
+            yield
+            return
+        from ..changed_weights import changed
+
+        network = self._network.model
+        if self._weights[0] != adapter.digest:
+            tensors, options = adapter.read()
+            there = {name: tensor.to(network.device, network.dtype) for name, tensor in tensors.items()}
+            self._weights = adapter.digest, there, options.get("scale", 1.0)
+        with changed(network, adapter.method, *self._weights[1:]):
+            yield
 
     # -- running
 
@@ -226,6 +296,7 @@ class LocalModel:
         items: Sequence[Item | Failure],
         run: Callable[[Sequence[Item], Callable[[Item], bool]], Generator[tuple[Item, Outcome | Failure]]],
         admit: Admit,
+        weights: Adapter | None,
     ) -> Iterator[tuple[int, Outcome | Failure]]:
         """Yield failures, then the outcomes as they come; equal items are run once."""
         positions: dict[Item, list[int]] = {}
@@ -245,7 +316,7 @@ class LocalModel:
         outcomes = run(list(positions), admit_item)
         with closing(outcomes):
             while True:
-                with self._lock, _threads(self.threads):
+                with self._lock, _threads(self.threads), self._changed(weights):
                     found = next(outcomes, None)
                 while refused:
                     yield refused.pop(), Failure("budget", "the budget has no room for this call")
@@ -254,6 +325,19 @@ class LocalModel:
                 item, outcome = found
                 for position in positions[item]:
                     yield position, outcome
+
+
+def _by_weights(requests: Sequence[Request]) -> list[tuple[Adapter | None, list[int]]]:
+    """Return the positions of requests that are answered by the same weights; soft prompts change none."""
+    groups: dict[Adapter | None, list[int]] = {}
+    for position, request in enumerate(requests):
+        changes = request.adapter is not None and not request.adapter.vectors
+        groups.setdefault(request.adapter if changes else None, []).append(position)
+    return list(groups.items())
+
+
+def _admit_at(admit: Admit, places: Sequence[int], position: int) -> bool:
+    return admit(places[position])
 
 
 @contextmanager

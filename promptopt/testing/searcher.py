@@ -8,15 +8,19 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from .. import data, plugins
 from ..contracts.model import (
+    Admit,
     Capabilities,
     Failure,
     GenerateRequest,
+    GradientModel,
+    LanguageModel,
     LikelihoodRequest,
     ModelIdentity,
     Request,
@@ -32,6 +36,7 @@ from ..setup import Setup
 from ..splits import Sizes, make_splits
 from ..study import Study
 from ..task import Task
+from .counted import CountedModel
 from .model import FakeModel
 
 SIZES = Sizes(search=12, select=6, test=8)
@@ -66,6 +71,7 @@ def check_searcher(
     prompt: Prompt | None = None,
     parts: Sequence[str] = ("instruction",),
     cuts: int = 6,
+    target: LanguageModel | None = None,
 ) -> None:
     """Check a searcher on a toy task, in real runs.
 
@@ -82,12 +88,13 @@ def check_searcher(
         prompt: the prompt to beat; default `Do something with the word.` in the default layout.
         parts: which parts of the prompt may be changed (`promptopt.parts`).
         cuts: how many places to cut a run at, the first and the last call among them.
+        target: a model for searchers that take gradients through theirs; default a function.
 
     Raises:
         ContractError: the first broken rule, with the name of the searcher's class.
     """
     where = f"searcher {type(searcher).__name__}"
-    toy = _Toy(where, proposer, prompt or Prompt("Do something with the word."), tuple(parts))
+    toy = _Toy(where, proposer, prompt or Prompt("Do something with the word."), tuple(parts), target)
     twin = _check_constructor(where, searcher)
     state = _state(searcher)
     first = toy.run(searcher)
@@ -207,6 +214,7 @@ class _Toy:
     proposer: ProposeText
     prompt: Prompt
     parts: tuple[str, ...]
+    target: LanguageModel | None = None
 
     def run(
         self,
@@ -226,10 +234,15 @@ class _Toy:
         result = _Result(splits.search, hidden)
         said = "Write a word in capitals."
         task = Task(splits, rows.fields, self.prompt, _Capitals(), "capitals", said, self.parts)
+        models: dict[str, LanguageModel] = {
+            role: _Model(role, self.proposer, result, cut_at) for role in ("target", "proposer")
+        }
+        if self.target is not None:
+            models["target"] = CountedModel(self.target, partial(_counted, result, cut_at))
         setup = Setup(
             name="check",
             task=task,
-            models={role: _Model(role, self.proposer, result, cut_at) for role in ("target", "proposer")},
+            models=models,
             searcher=_Watched(searcher, result),
             selector=plugins.build("selectors", "full"),
             budget=budget,
@@ -359,6 +372,12 @@ class _WatchedSession:
             yield
         self.ended = False  # it was the block that ended, not the budget
 
+    def gradients(self) -> GradientModel:
+        return self._session.gradients()
+
+    def spend(self, passes: int, tokens: int) -> None:
+        self._noting(lambda: self._session.spend(passes, tokens))
+
     def note(self, text: str) -> None:
         self._session.note(text)
 
@@ -377,6 +396,15 @@ class _WatchedSession:
         except (BudgetExhausted, _Cut):
             self.ended = True
             raise
+
+
+def _counted(result: _Result, cut_at: int | None, admit: Admit, place: int) -> bool:
+    """Admit a request of a real target, counted; or cut the run off."""
+    if result.answered == cut_at:
+        raise _Cut
+    admitted = admit(place)
+    result.answered += admitted
+    return admitted
 
 
 def _obey(messages: Sequence[Message]) -> str:
