@@ -102,7 +102,8 @@ def draw(
     """
     probabilities = (logits / temperature[:, None]).softmax(-1)
     if bool((top_p < 1).any()):
-        ranked, order = probabilities.sort(dim=-1, descending=True)
+        # Stable: which of equally probable tokens are in the nucleus is no accident of the sort.
+        ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
         before = ranked.cumsum(-1) - ranked
         # The most probable token always stays, also where rounding says otherwise.
         outside = before >= top_p[:, None]
