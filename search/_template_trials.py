@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, variance
 
 from promptopt.contracts.searcher import Session
 from promptopt.contracts.selector import Selector
@@ -24,6 +24,8 @@ PROBE = 8
 """Rows that tell what a prompt's answers cost, before more is spent on it."""
 FIRST, FEWEST, SHARE = 32, 10, 4
 """Rows of the first block of a front: so many, but no more than a quarter, and at least the fewest."""
+BENEFIT = 2.0
+"""Standard errors that a dropped prompt is given the benefit of."""
 TOKEN_CAPS: tuple[CostName, ...] = ("prompt_tokens", "output_tokens")
 CAPS = ("characters", *TOKEN_CAPS)
 
@@ -84,6 +86,7 @@ class Trials:
         self._cost = cost
         self._caps = caps
         self._known: dict[str, Evaluation] = {}
+        self._unfinished: dict[str, Prompt] = {}
         self._lowest = math.inf
         self.best: list[Prompt] = []
         (seed,) = self._score([session.task.seed_prompt], rows)
@@ -105,6 +108,9 @@ class Trials:
         runners = unique([*self.best, *fitting])
         if fitting:
             self.best = self._front(runners) if self._cost else self._select(runners)
+            self._unfinished |= {prompt.id: prompt for prompt in fitting}
+            if not self._cost:
+                self._look_again()
         over = {prompt.id: self._violations(prompt) for prompt in prompts}  # more rows may tell another mean
         self._session.rule_out([prompt for prompt in runners + list(prompts) if self._over(prompt)])
         self.best = [prompt for prompt in self.best if not self._over(prompt)]
@@ -125,6 +131,28 @@ class Trials:
 
         keep = min(self._keep, len(runners))
         return [runners[place] for place in self._selector.select(score, len(runners), self._rows, keep)]
+
+    def _look_again(self) -> None:
+        """Let those that a race has dropped, but that may be as good as the best, meet all rows, too.
+
+        The more good prompts there are, the more of them a race drops by the luck of its first rows. They are
+        taken by the upper end of their value (upper confidence bounds).
+        """
+        whole = [known.mean for p in self.best if (known := self._known[p.id]).met == self._rows]
+        hard = self._hardness()
+        likely: list[tuple[float, Prompt]] = []
+        for prompt in [p for p in self._unfinished.values() if p.id in self._known]:
+            if self._known[prompt.id].met == self._rows:
+                del self._unfinished[prompt.id]
+            elif not self._over(prompt) and (value := self._value(prompt, hard)) is not None:
+                likely.append((value + BENEFIT * self._error(prompt, hard), prompt))
+        likely = [one for one in likely if one[0] >= max(whole, default=math.inf)]
+        likely.sort(key=lambda one: -one[0])
+        if again := [prompt for _, prompt in likely[: self._keep]]:
+            self._score(again, self._rows)
+            ranked = unique([*self.best, *again])
+            ranked.sort(key=lambda prompt: -self._known[prompt.id].mean)
+            self.best = ranked[: self._keep]
 
     def _front(self, runners: Sequence[Prompt]) -> list[Prompt]:
         """Halve by fronts of reward against cost, doubling the rows; what nothing beats goes first."""
@@ -165,14 +193,30 @@ class Trials:
         if known is None:  # too long to be tried; its value must not attract
             worst = self._lowest if self._lowest < math.inf else min(hard.values(), default=0.0)
             return Outcome((worst, self._dear()) if self._cost else (worst,), 0, over)
-        shared = [row for row in known.values if row in hard]
-        if not known.comparable or not shared:
+        reward = self._value(prompt, hard)
+        if reward is None:
             return Outcome(None, known.met, over)
-        reward = fmean(hard.values()) + fmean(known.values[row] - hard[row] for row in shared)
         if self._cost is None:
             return Outcome((reward,), known.met, over)
         cost = measure(known)
         return Outcome(None if cost is None else (reward, cost.of(self._cost)), known.met, over)
+
+    def _value(self, prompt: Prompt, hard: Mapping[str, float]) -> float | None:
+        """Return a prompt's reward as it would be on all rows, if enough is known."""
+        known = self._known[prompt.id]
+        shared = [row for row in known.values if row in hard]
+        if not known.comparable or not shared:
+            return None
+        return fmean(hard.values()) + fmean(known.values[row] - hard[row] for row in shared)
+
+    def _error(self, prompt: Prompt, hard: Mapping[str, float]) -> float:
+        """Return the standard error of a prompt's value, for the rows it has still to meet."""
+        known = self._known[prompt.id]
+        apart = [known.values[row] - hard[row] for row in known.values if row in hard]
+        if len(apart) < 2:
+            return math.inf
+        left = 1 - len(apart) / max(len(hard), len(apart))
+        return math.sqrt(left * variance(apart) / len(apart))
 
     def _dear(self) -> float:
         """Return the highest cost seen."""

@@ -16,6 +16,7 @@ from promptopt.prompt import Demonstration, Prompt
 from promptopt.records import Budget, Cell, Evaluation, Example, FrozenMap, Score, Usage
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
+from promptopt.search._template_trials import Trials
 from promptopt.search.template import TemplateSearch
 from promptopt.testing.searcher import check_searcher
 
@@ -299,3 +300,21 @@ def test_a_cap_that_more_rows_show_to_be_passed_counts_as_well():
     }
     assert capitals
     assert capitals <= session.ruled_out
+
+
+def test_what_a_race_drops_by_the_luck_of_its_first_rows_meets_all_rows_as_well():
+    lucky, unlucky = [Prompt(f"Lucky {n}.") for n in range(3)], Prompt("Unlucky.")
+
+    def value(text, row):
+        place = int(row.id)
+        right = {"Lucky": place < 10 or place % 5 > 0, "Unlucky": place not in (0, 5, 7)}
+        return float(next((its for name, its in right.items() if text.startswith(name)), place % 2))
+
+    session = Bench(value=value)
+    halving = build("selectors", "successive_halving", {"first": 10})
+    rows = [n for n, _ in halving.rounds(4, 40, 1)]
+    trials = Trials(session, 40, selector=halving, keep=1, cost=None, caps={})
+    trials.race([*lucky, unlucky])
+    assert sorted(session.met(prompt) for prompt in lucky) == [rows[0], 40, 40]
+    assert session.met(unlucky) == 40
+    assert trials.best == [unlucky]
