@@ -65,10 +65,10 @@ def test_rows_leave_and_others_enter(tmp_path, monkeypatch):
     rows = []
     original = PackedEngine.forward
 
-    def forward(self, tokens, depths, layout, keep=0):
+    def forward(self, tokens, depths, layout, keep=0, *rest):
         if isinstance(keep, int):
             rows.append(len(tokens))
-        return original(self, tokens, depths, layout, keep)
+        return original(self, tokens, depths, layout, keep, *rest)
 
     monkeypatch.setattr(PackedEngine, "forward", forward)
     found = dict(engine.complete(jobs, lambda _: True))

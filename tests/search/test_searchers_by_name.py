@@ -24,6 +24,8 @@ from promptopt.plugins import installed
 NAMES = sorted(
     name for name, point in installed("searchers").items() if point.module.startswith("promptopt.")
 )
+GRADIENTS = ["autoprompt", "gcg", "pez", "soft", "specialist"]
+"""Searchers for models in this process alone; kills of those are in their own tests."""
 SPACES = {
     "template": {"text": "{{task}}\n\n{{question}}", "slots": {"task": ["Say yes or no.", "Yes?", "Say."]}},
 }
@@ -74,7 +76,7 @@ def again(seen: list[Seen]) -> int:
     return counts.total() - len(counts)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*GRADIENTS}))
 def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path, capsys, name):
     chance = random.Random(crc32(name.encode()))
     with LoopbackServer(lambda messages, body: Reply(hash_reply(messages, body), delay=0.004)) as server:
@@ -95,6 +97,17 @@ def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path,
         assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
         assert capsys.readouterr().out == resumed
         assert len(server.seen) == needed + len(mine)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_what_needs_gradients_is_refused_elsewhere_before_anything_is_asked(tmp_path, capsys, name):
+    with LoopbackServer(hash_reply) as server:
+        job = write_odd_job(tmp_path, server.url, CALLS, name)
+        assert main(["run", job, "--quiet", "--folder", str(tmp_path / "run")]) == 3
+        assert not server.seen
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"searcher {name}: needs gradients")
+    assert "ape" in line
 
 
 def test_several_compete_are_killed_and_end_on_one_leaderboard(tmp_path, capsys):
