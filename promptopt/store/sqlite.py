@@ -33,16 +33,18 @@ class SqliteStore:
         """Open or create the file.
 
         Raises:
-            JournalError: it is no database.
+            JournalError: it is no database, or of another version.
         """
         self.name = str(path)
         try:
             if read_only:
                 uri = f"{Path(path).resolve().as_uri()}?mode=ro"
                 self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+                self._check_version()
                 self._calls = CallTable(self._db, read_only=True)
                 return
             self._db = sqlite3.connect(self.name, check_same_thread=False, isolation_level=None)
+            self._check_version()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             # The index of calls had better be in memory.
@@ -57,6 +59,15 @@ class SqliteStore:
             self._calls = CallTable(self._db, read_only=False)
         except sqlite3.DatabaseError as error:
             raise JournalError(self.name, f"cannot be opened as a journal: {error}") from error
+
+    def _check_version(self) -> None:
+        """Refuse a journal of version 1, whose calls have no number; the journal checks later ones."""
+        columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(calls)")}
+        if columns and "id" not in columns:
+            self._db.close()
+            raise JournalError(
+                self.name, "written by another version", got=1, do="use that version, or start a new run"
+            )
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, and return its rows."""
