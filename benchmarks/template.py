@@ -4,7 +4,7 @@
     python -m benchmarks.template                   # searchers on the table, 20 seeds
 
 `--record` scores every prompt of the space on every row with the embedded model, writing
-benchmarks/tables/template_FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes on
+benchmarks/tables/template/FAMILY.csv.gz; answers are journaled beside it, so an interrupted recording goes on
 where it was (with other weights, from the beginning). The searchers then run on that table, as if they bought
 their cells. What counts is the best prompt that has met all rows: how far it is below the best of the table,
 in how many seeds it is the best, and after how many cells. Differences between searchers are paired by seed:
@@ -77,9 +77,9 @@ def main() -> None:
     parser.add_argument("--model", default="embedded/small")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--tables", type=Path, default=TABLES)
+    parser.add_argument("--tables", type=Path, default=TABLES / "template")
     options = parser.parse_args()
-    file = options.tables / f"template_{options.family}.csv.gz"
+    file = options.tables / f"{options.family}.csv.gz"
     if options.record:
         options.tables.mkdir(parents=True, exist_ok=True)
         journal = file.with_suffix(".journal.sqlite")
