@@ -7,9 +7,10 @@ the task's reward. A run that is taken up again computes its gradients again, an
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -32,19 +33,13 @@ Met = dict[Ids, float]
 
 
 @dataclass(frozen=True)
-class AutoPrompt:
-    """Exchange one token at a time for the best of those that the gradient promises most of.
-
-    Source: Shin et al. 2020, "AutoPrompt: Eliciting Knowledge from Language Models with Automatically
-    Generated Prompts", section 2.2 (arXiv 2010.15980), after Ebrahimi et al. 2018, "HotFlip".
+class TriggerSearch(ABC):
+    """What the three searchers for triggers share.
 
     Attributes:
         tokens: of the trigger.
         init: the text it starts from, cut or repeated to that length.
         keep: it stands behind the instruction; otherwise it replaces it.
-        steps: tokens looked at.
-        candidates: k, how many tokens are measured in a place.
-        batch: rows of a gradient, and others that the candidates are measured on.
         fluency: how much a nat of the trigger's own mean log-probability counts, next to one of the answers'.
         finalists: of the triggers met, the best by their signal, that the task's reward judges.
     """
@@ -52,15 +47,14 @@ class AutoPrompt:
     tokens: Positive = 4
     init: str = "the"
     keep: bool = True
-    steps: Positive = 10
-    candidates: Positive = 10
-    batch: Positive = 16
     fluency: Weight = 0.0
     finalists: Positive = 4
 
+    name: ClassVar[str]
+
     def check_target(self, target: LanguageModel) -> None:
         """Raise UnsupportedError unless the target runs in this process."""
-        check_gradients("searcher autoprompt", target)
+        check_gradients(f"searcher {self.name}", target)
 
     def search(self, session: Session) -> None:
         """Search for triggers, and let the run's selector judge the best of them.
@@ -69,10 +63,42 @@ class AutoPrompt:
             ConfigError: the instruction is fixed, or the trigger has no place of its own in the prompt.
             UnsupportedError: the target gives no gradients.
         """
-        trigger = _begin(session, "searcher autoprompt", self.keep, self.fluency)
-        _finish(session, trigger, self._walk(session, trigger), self.finalists)
+        where = f"searcher {self.name}"
+        if "instruction" not in session.task.parts:
+            raise ConfigError(where, "the instruction is fixed", got=session.task.parts, do="optimize it")
+        trigger = Trigger(session, plain(best_start(session)), self.keep, where, self.fluency)
+        met = self.meet(session, trigger)
+        # The task's reward judges the best triggers beside the prompt without one.
+        best = sorted(met, key=lambda ids: -met[ids])[: self.finalists]
+        prompts = [trigger.base, *(trigger.prompt(ids) for ids in best)]
+        session.score(choose(session, prompts, self.finalists))
 
-    def _walk(self, session: Session, trigger: Trigger) -> Met:
+    @abstractmethod
+    def meet(self, session: Session, trigger: Trigger) -> Met:
+        """Return triggers, and how good each is by the signal."""
+
+
+@dataclass(frozen=True)
+class AutoPrompt(TriggerSearch):
+    """Exchange one token at a time for the best of those that the gradient promises most of.
+
+    Source: Shin et al. 2020, "AutoPrompt: Eliciting Knowledge from Language Models with Automatically
+    Generated Prompts", section 2.2 (arXiv 2010.15980), after Ebrahimi et al. 2018, "HotFlip".
+
+    Attributes, beside those of `TriggerSearch`:
+        steps: tokens looked at.
+        candidates: k, how many tokens are measured in a place.
+        batch: rows of a gradient, and others that the candidates are measured on.
+    """
+
+    steps: Positive = 10
+    candidates: Positive = 10
+    batch: Positive = 16
+
+    name: ClassVar[str] = "autoprompt"
+
+    def meet(self, session: Session, trigger: Trigger) -> Met:
+        """Go by the algorithm of the paper."""
         examples = _answered(session)
         now, met = trigger.first(self.init, self.tokens), Met()
         for _ in range(self.steps):
@@ -89,7 +115,7 @@ class AutoPrompt:
 
 
 @dataclass(frozen=True)
-class GCG:
+class GCG(TriggerSearch):
     """Greedy coordinate gradient: many random exchanges among those promised most, the best one is made.
 
     All candidates of a step are measured in one batch, and the engine computes what they share once. Of
@@ -98,43 +124,22 @@ class GCG:
     Source: Zou et al. 2023, "Universal and Transferable Adversarial Attacks on Aligned Language Models",
     algorithm 1 (arXiv 2307.15043); here the loss is that of the task's answers.
 
-    Attributes:
-        tokens: of the trigger.
-        init: the text it starts from, cut or repeated to that length.
-        keep: it stands behind the instruction; otherwise it replaces it.
+    Attributes, beside those of `TriggerSearch`:
         steps: T.
         topk: k, tokens that are promised most in each place.
         candidates: B, exchanges measured in a step.
         batch: rows of the loss, the first ones, the same in every step.
-        fluency: how much a nat of the trigger's own mean log-probability counts, next to one of the answers'.
-        finalists: of the triggers met, the best by their signal, that the task's reward judges.
     """
 
-    tokens: Positive = 4
-    init: str = "the"
-    keep: bool = True
     steps: Positive = 10
     topk: Positive = 64
     candidates: Positive = 32
     batch: Positive = 16
-    fluency: Weight = 0.0
-    finalists: Positive = 4
 
-    def check_target(self, target: LanguageModel) -> None:
-        """Raise UnsupportedError unless the target runs in this process."""
-        check_gradients("searcher gcg", target)
+    name: ClassVar[str] = "gcg"
 
-    def search(self, session: Session) -> None:
-        """Search for triggers, and let the run's selector judge the best of them.
-
-        Raises:
-            ConfigError: the instruction is fixed, or the trigger has no place of its own in the prompt.
-            UnsupportedError: the target gives no gradients.
-        """
-        trigger = _begin(session, "searcher gcg", self.keep, self.fluency)
-        _finish(session, trigger, self._descend(session, trigger), self.finalists)
-
-    def _descend(self, session: Session, trigger: Trigger) -> Met:
+    def meet(self, session: Session, trigger: Trigger) -> Met:
+        """Go by the algorithm of the paper."""
         examples = _answered(session)[: self.batch]
         now, met = trigger.first(self.init, self.tokens), Met()
         _measure(trigger, [now], examples, met)
@@ -152,49 +157,28 @@ class GCG:
 
 
 @dataclass(frozen=True)
-class PEZ:
+class PEZ(TriggerSearch):
     """Vectors that follow the gradient taken at the tokens nearest to them.
 
     Source: Wen et al. 2023, "Hard Prompts Made Easy: Gradient-Based Discrete Optimization for Prompt Tuning
     and Discovery", algorithm 1 (arXiv 2302.03668).
 
-    Attributes:
-        tokens: of the trigger.
-        init: the text it starts from, cut or repeated to that length.
-        keep: it stands behind the instruction; otherwise it replaces it.
+    Attributes, beside those of `TriggerSearch`:
         steps: T.
         learning_rate: gamma, in units of the root mean square of the model's embeddings; of Adam's steps.
         every: steps from one measurement of the nearest tokens to the next.
         batch: rows of a gradient; measured are the first ones, the same each time.
-        fluency: how much a nat of the trigger's own mean log-probability counts, next to one of the answers'.
-        finalists: of the triggers met, the best by their signal, that the task's reward judges.
     """
 
-    tokens: Positive = 4
-    init: str = "the"
-    keep: bool = True
     steps: Positive = 60
     learning_rate: Annotated[float, Field(gt=0)] = 1.0
     every: Positive = 5
     batch: Positive = 16
-    fluency: Weight = 0.0
-    finalists: Positive = 4
 
-    def check_target(self, target: LanguageModel) -> None:
-        """Raise UnsupportedError unless the target runs in this process."""
-        check_gradients("searcher pez", target)
+    name: ClassVar[str] = "pez"
 
-    def search(self, session: Session) -> None:
-        """Search for triggers, and let the run's selector judge the best of them.
-
-        Raises:
-            ConfigError: the instruction is fixed, or the trigger has no place of its own in the prompt.
-            UnsupportedError: the target gives no gradients.
-        """
-        trigger = _begin(session, "searcher pez", self.keep, self.fluency)
-        _finish(session, trigger, self._follow(session, trigger), self.finalists)
-
-    def _follow(self, session: Session, trigger: Trigger) -> Met:
+    def meet(self, session: Session, trigger: Trigger) -> Met:
+        """Go by the algorithm of the paper."""
         examples = _answered(session)
         fixed = examples[: self.batch]
         first, met = trigger.first(self.init, self.tokens), Met()
@@ -216,20 +200,6 @@ class PEZ:
                 now = tuple(nearest_tokens(trigger.model, vectors, trigger.allowed))
                 _measure(trigger, [now], fixed, met)
         return met
-
-
-def _begin(session: Session, where: str, keep: bool, fluency: float) -> Trigger:
-    if "instruction" not in session.task.parts:
-        raise ConfigError(where, "the instruction is fixed", got=session.task.parts, do="optimize it")
-    return Trigger(session, plain(best_start(session)), keep, where, fluency)
-
-
-def _finish(session: Session, trigger: Trigger, met: Met, finalists: int) -> None:
-    """Let the task's reward judge the best triggers beside the prompt without one."""
-    best = sorted(met, key=lambda ids: -met[ids])[:finalists]
-    prompts = [trigger.base, *(trigger.prompt(ids) for ids in best)]
-    found = choose(session, prompts, finalists)
-    session.score(found)
 
 
 def _answered(session: Session) -> list[Example]:

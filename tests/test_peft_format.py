@@ -36,6 +36,16 @@ def soft(model, folder, method):
     return Adapter.write(folder, weights, method=method, model=revision, vectors=4, options=sizes)
 
 
+def assert_same_logits(theirs, model, adapter):
+    (tokens,) = model.tokenise([REQUEST])
+    ids = torch.tensor([tokens.prompt + tokens.reply])
+    with torch.no_grad():
+        logits = theirs(input_ids=ids).logits[:, -len(tokens.reply) - 1 : -1]
+    expected = logits.log_softmax(-1)[0].gather(-1, torch.tensor(tokens.reply)[:, None]).sum()
+    ours = dict(model.loglikelihood([replace(REQUEST, adapter=adapter)]))[0]
+    assert ours.logprob == pytest.approx(float(expected), abs=1e-4)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_an_exported_soft_prompt_gives_the_same_logits_in_peft(tmp_path, model, method):
     peft = pytest.importorskip("peft")
@@ -46,13 +56,7 @@ def test_an_exported_soft_prompt_gives_the_same_logits_in_peft(tmp_path, model, 
     theirs = peft.PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(model.name), str(folder)
     ).eval()
-    (tokens,) = model.tokenise([REQUEST])
-    ids = torch.tensor([tokens.prompt + tokens.reply])
-    with torch.no_grad():
-        logits = theirs(input_ids=ids).logits[:, -len(tokens.reply) - 1 : -1]
-    expected = logits.log_softmax(-1)[0].gather(-1, torch.tensor(tokens.reply)[:, None]).sum()
-    ours = dict(model.loglikelihood([replace(REQUEST, adapter=adapter)]))[0]
-    assert ours.logprob == pytest.approx(float(expected), abs=1e-4)
+    assert_same_logits(theirs, model, adapter)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,13 +76,7 @@ def test_a_soft_prompt_that_peft_trained_and_saved_can_be_used(tmp_path, model, 
     theirs.save_pretrained(str(tmp_path / "peft"))
     adapter = import_peft(tmp_path / "peft", model, tmp_path / "mine")
     assert adapter.method == method
-    (tokens,) = model.tokenise([REQUEST])
-    ids = torch.tensor([tokens.prompt + tokens.reply])
-    with torch.no_grad():
-        logits = theirs(input_ids=ids).logits[:, -len(tokens.reply) - 1 : -1]
-    expected = logits.log_softmax(-1)[0].gather(-1, torch.tensor(tokens.reply)[:, None]).sum()
-    ours = dict(model.loglikelihood([replace(REQUEST, adapter=adapter)]))[0]
-    assert ours.logprob == pytest.approx(float(expected), abs=1e-4)
+    assert_same_logits(theirs, model, adapter)
 
 
 @pytest.mark.parametrize("method", METHODS)
