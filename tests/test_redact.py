@@ -27,7 +27,7 @@ def test_a_secret_that_was_read_appears_in_no_text(key: str, before: str, after:
         patch.setattr("promptopt.redact._remembered", set())
         patch.setenv("SOME_KEY", key)
         assert secret("SOME_KEY") == key
-    redacted = redact(f"{before}{key}{after}")
+        redacted = redact(f"{before}{key}{after}")
     assert key not in redacted or key.strip("*") == ""
 
 
