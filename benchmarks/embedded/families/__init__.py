@@ -6,7 +6,6 @@ from random import Random
 
 from ..contracts import Family
 from ..corpus import public_rows
-from .chains import CHAINS
 from .lists import LISTS
 from .numbers import NUMBERS
 from .relations import relations
@@ -14,7 +13,7 @@ from .sentences import requests, reviews, sentences
 from .words import WORDS
 
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (*WORDS, *relations(), *NUMBERS, *sentences(), *LISTS, *CHAINS)
+    family.name: family for family in (*WORDS, *relations(), *NUMBERS, *sentences(), *LISTS)
 }
 
 Rows = list[tuple[str, tuple[str, ...]]]

@@ -198,7 +198,7 @@ def _passive(text: str) -> str | None:
 def reviews(split: str) -> tuple[Row, ...]:
     """Return real review phrases. Those for testing are the public test rows and rows set apart here."""
     rows = [(t, o[0]) for t, o in training_rows("instruction_induction/sentiment")]
-    kept = [row for row in rows if split_of(row[0]) == split and (split != "train" or len(row[0]) <= 160)]
+    kept = [row for row in rows if split_of(row[0]) == split and (split != "train" or len(row[0]) <= 110)]
     if split == "test":
         kept += [(t, o[0]) for t, o in public_rows("instruction_induction/sentiment", "test")]
     return tuple(kept)
@@ -235,11 +235,11 @@ def _draw_review(rng: Random, split: str) -> Row:
 
 
 def _thinned(text: str, rng: Random) -> str:
-    """Leave out a word in four of most texts, so that the few real ones are not learned by heart."""
+    """Leave out a word in seven of most texts, so that the few real ones are not learned by heart."""
     words = text.split()
-    if len(words) < 4 or rng.random() < 0.15:
+    if len(words) < 4 or rng.random() < 0.3:
         return text
-    kept = [word for word in words if rng.random() < 3 / 4]
+    kept = [word for word in words if rng.random() < 6 / 7]
     return " ".join(kept) or text
 
 
