@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from promptopt.contracts.model import Decoding
@@ -10,7 +11,7 @@ from promptopt.search._text import copies_pair, number_word, read_instruction, s
 from promptopt.search.ape import FORWARD
 from promptopt.template import fill
 
-from .asking import Expected, cells
+from .asking import Expected, cells, layout
 from .case import Case
 from .metrics import split_words
 from .results import Proposals
@@ -31,8 +32,7 @@ def ape(case: Case) -> Proposals:
     read = [text for text in (read_instruction(reply, MAX_CHARS) for reply in replies) if text]
     texts = list(dict.fromkeys(text for text in read if not copies_pair(text, shown)))
     ranked = case.engine.accuracies({text: cells(text, select) for text in texts})
-    # Where nothing can be read, the seed prompt is left: no instruction.
-    best = max(texts, key=ranked.__getitem__, default="")
+    best = _best(ranked, select, case)
     words = [word for text in read for word in split_words(text)]
     unknown = [word for word in words if word not in case.material.words]
     return Proposals(
@@ -43,6 +43,21 @@ def ape(case: Case) -> Proposals:
         known=len(words) - len(unknown),
         unknown=tuple(dict.fromkeys(unknown))[:UNKNOWN_SHOWN],
     )
+
+
+def _best(ranked: Mapping[str, float], select: Sequence[Expected], case: Case) -> str:
+    """Return the proposal of the highest score; of equals, that of the likeliest right outputs.
+
+    These are the two scores of APE (Zhou et al. 2023, section 3.1). Where nothing can be read, the seed
+    prompt is left: no instruction.
+    """
+    first = [text for text, score in ranked.items() if score == max(ranked.values())]
+    if len(first) < 2:
+        return first[0] if first else ""
+    asked = [(layout(text, x), accepted[0]) for text in first for x, accepted in select]
+    found = case.engine.likelihoods(asked)
+    sums = [sum(found[start : start + len(select)]) for start in range(0, len(found), len(select))]
+    return first[max(range(len(first)), key=sums.__getitem__)]
 
 
 def training_rows(case: Case) -> tuple[list[Example], list[Expected]]:
