@@ -97,12 +97,16 @@ class Place:
 
     def rows(self) -> tuple[list[Example], list[Example]]:
         """Return the rows of the run, and those that its winner is scored on."""
-        drawn = family_rows(self.task.family, "test", SEARCH + SELECT + PROOF, self.seed)
-        examples = [
+        examples = self.examples(SEARCH + SELECT + PROOF)
+        return examples[:-PROOF], examples[-PROOF:]
+
+    def examples(self, count: int) -> list[Example]:
+        """Return so many rows, or as many as there are."""
+        drawn = family_rows(self.task.family, "test", count, self.seed)
+        return [
             Example(str(number), FrozenMap(input=text), tuple(map(self._wanted, answers)))
             for number, (text, answers) in enumerate(drawn)
         ]
-        return examples[:-PROOF], examples[-PROOF:]
 
     def _wanted(self, answer: str) -> str:
         """Return an answer of the family in the form that is wanted."""

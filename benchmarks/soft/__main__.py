@@ -28,15 +28,15 @@ import promptopt
 from promptopt.errors import PromptOptError
 from promptopt.splits import Sizes
 
-from ..embedded.families import rows as family_rows
-from ..searchers.__main__ import read, seed_prompt
+from ..searchers.cells import read
+from ..searchers.tasks import Place
 from .speed import measure_speed
 
 TASKS = (
-    "second_word_letter", "singular_to_plural", "sum", "last_word",
-    "word_length", "negation", "sentence_type", "taxonomy_animal",
+    "sum_three", "diff", "topic", "uppercase/sentence",
+    "sum/sentence", "word_length/sentence", "sentence_type/labels", "even_odd/labels",
 )  # fmt: skip
-"""Families that the model knows, of different kinds: letters, words, numbers, sentences, labels."""
+"""Tasks of benchmarks/searchers: the model knows each skill, but is not asked for it as it was taught."""
 SIZES = Sizes(search=60, select=40, test=100)
 SOFT: dict[str, Any] = {"name": "soft", "steps": 60, "batch": 8}
 """A soft prompt that a small model learns from few rows."""
@@ -103,12 +103,16 @@ def variants(part: str) -> Iterator[Variant]:
 def run(variant: Variant, task: str, seed: int, model: str) -> dict[str, Any]:
     """Run one searcher on one task, and return what came of it."""
     name, searcher, sizes = variant
-    rows = family_rows(task, "test", sum((sizes.search, sizes.select, sizes.test)), seed)  # type: ignore[arg-type]
+    place = Place(task, seed)
+    wanted = sum(size for size in (sizes.search, sizes.select, sizes.test) if size)
+    rows = place.examples(wanted)
     record: dict[str, Any] = {"variant": name, "task": task, "seed": seed}
+    if len(rows) < wanted:
+        return record | {"error": f"has {len(rows)} rows, {wanted} are needed"}
     try:
         study = promptopt.optimize(
-            prompt=seed_prompt(task, seed),
-            train=[{"input": text, "output": answers[0]} for text, answers in rows],
+            prompt=place.prompt,
+            train=[{"input": row.inputs["input"], "output": row.answer} for row in rows],
             target=model,
             search=dict(searcher),
             reward={"name": "exact_match", "ignore_case": False},
