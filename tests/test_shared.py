@@ -24,7 +24,7 @@ from promptopt.errors import JournalError
 from promptopt.journal import Journal
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
-from promptopt.search._template_study import opened_storage
+from promptopt.search._template_database import opened_storage
 from promptopt.shared import rows_from_dict, rows_to_dict
 
 pytest.importorskip("psycopg")
