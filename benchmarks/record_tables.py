@@ -2,11 +2,14 @@
 
     python -m benchmarks.record_tables                 # five tasks, 64 prompts, 300 rows, minutes a task
     python -m benchmarks.record_tables --tasks negation --rows 100 --out somewhere
+    python -m benchmarks.record_tables --tasks negation --rows 500 --precise 3    # few near the best
 
-Writes benchmarks/tables/TASK.csv.gz: a header `prompt,ROW,ROW,...`, then a prompt a line, its scores in
-[0, 1], empty where a cell failed. The prompts are the graded wordings of benchmarks/embedded/wordings.py,
-none of which the model was trained on; `python -m benchmarks.selection` draws its pools from these tables.
-Every answer is journaled in the output folder, so an interrupted recording goes on where it was.
+Writes benchmarks/tables/TASK.csv.gz (with `--precise` TASK_spread.csv.gz): a header `prompt,ROW,ROW,...`,
+then a prompt a line, its scores in [0, 1], empty where a cell failed. The prompts are the graded wordings of
+benchmarks/embedded/wordings.py, none of which the model was trained on. A quarter of them are precise, and
+the model answers all of these about equally well; `--precise` takes fewer, so that few prompts are near the
+best. `python -m benchmarks.selection` draws its pools from these tables. Every answer is journaled in the
+output folder, so an interrupted recording goes on where it was.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--model", default="embedded/small", help="a folder or embedded/NAME")
     parser.add_argument("--tasks", default=",".join(TASKS), help="families, comma-separated")
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--precise", type=int, default=None, help="prompts that are precise wordings")
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--out", type=Path, default=TABLES)
@@ -49,9 +53,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     model = open_model(options.model, options.device)
     for task in options.tasks.split(","):
-        journal = options.out / f"{task}.journal.sqlite"
-        evaluations = record(model, prompts_of(task, options.prompts), rows_of(task, options.rows), journal)
-        path = options.out / f"{task}.csv.gz"
+        name = task if options.precise is None else f"{task}_spread"
+        journal = options.out / f"{name}.journal.sqlite"
+        prompts = prompts_of(task, options.prompts, options.precise)
+        evaluations = record(model, prompts, rows_of(task, options.rows), journal)
+        path = options.out / f"{name}.csv.gz"
         path.write_bytes(packed(evaluations))
         journal.unlink()
         means = sorted(evaluation.mean for evaluation in evaluations)
@@ -59,17 +65,24 @@ def main() -> None:
         print(f"{path}: {size}, means {means[0]:.2f} to {means[-1]:.2f}", flush=True)
 
 
-def prompts_of(task: str, count: int) -> list[Prompt]:
-    """Return so many different wordings of a task, of all levels."""
-    found: dict[str, Prompt] = {}
+def prompts_of(task: str, count: int, precise: int | None = None) -> list[Prompt]:
+    """Return so many different wordings of a task, of all levels; of these so many precise ones, if given."""
+    found: dict[str, str] = {}
     for seed in range(count):
-        for wording in landscape(task, seed):
-            found.setdefault(wording.text, Prompt(wording.text))
-        if len(found) >= count:
-            break
-    # The first landscape holds all levels; the next one is thinned out evenly, not cut off at the vague end.
-    prompts = list(found.values())
-    return [prompts[place * len(prompts) // count] for place in range(min(count, len(prompts)))]
+        found |= {w.text: w.level for w in landscape(task, seed) if w.text not in found}
+        if precise is None and len(found) >= count:
+            return [Prompt(text) for text in _thinned(list(found), count)]
+        sure = [text for text, level in found.items() if level == "precise"]
+        rest = [text for text, level in found.items() if level != "precise"]
+        if precise is not None and len(sure) >= precise and len(rest) >= count - precise:
+            texts = [*_thinned(sure, precise), *_thinned(rest, count - precise)]
+            return [Prompt(text) for text in texts]
+    raise ValueError(f"{count} landscapes of {task} hold too few wordings")
+
+
+def _thinned(texts: Sequence[str], count: int) -> list[str]:
+    """Thin out evenly: the first landscape holds all levels, the next one is not cut off at the vague end."""
+    return [texts[place * len(texts) // count] for place in range(count)]
 
 
 def rows_of(task: str, count: int) -> list[Example]:

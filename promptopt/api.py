@@ -29,7 +29,7 @@ from .records import Budget, Evaluation, Price
 from .run import answers_in, execute
 from .runfolder import RunFolder
 from .setup import Setup, build_model, check_searchers, from_job, label_entrants, read_rows
-from .shared import join, publish
+from .shared import announce, join, publish
 from .splits import Sizes, make_splits, sizes_for
 from .stages import Run
 from .strict_yaml import load as load_yaml
@@ -64,6 +64,10 @@ class Options(TypedDict, total=False):
             an interrupted run of the same job goes on where it was.
         listen: told what happens.
         reuse: folders of other runs whose answers cost nothing again.
+        study: URL of a PostgreSQL database that keeps the run (`postgresql://HOST/DATABASE`): every process
+            that makes the same call of `optimize` with it, on any machine, takes part in the run, each buys
+            a share of the answers, and all return the same result. ?study=NAME at the end of the URL tells
+            runs apart.
     """
 
     test: Source | None
@@ -84,6 +88,7 @@ class Options(TypedDict, total=False):
     folder: str | Path | None
     listen: Listener
     reuse: Sequence[str | Path]
+    study: str | None
 
 
 def optimize(
@@ -113,6 +118,7 @@ def optimize(
     Raises:
         BadInput: something given is wrong; nothing was bought.
         BudgetExhausted: the budget ended before the verdict could be spoken.
+        JournalError: the folder or the study holds another run, or cannot be used.
         ModelError: a model cannot be used at all.
 
     Example:
@@ -133,10 +139,16 @@ def optimize(
     }
     setup = _from_python(train, parts, _record(Budget, budget or Budget(), "budget"))
     make_plan(setup)
-    where = options.get("folder", "runs")
+    study, where = options.get("study"), options.get("folder", "runs")
+    if study is not None:
+        announce(study)
     folder = None if where is None else _folder(where, setup)
     return execute(
-        setup, folder, listen=options.get("listen", ignore), reuse=[Path(p) for p in options.get("reuse", ())]
+        setup,
+        folder,
+        listen=options.get("listen", ignore),
+        reuse=[Path(p) for p in options.get("reuse", ())],
+        study=folder.study if study is None and folder is not None else study,
     )
 
 
@@ -410,7 +422,8 @@ def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
         key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts
     }
     caps = {key: value for key, value in asdict(budget).items() if value is not None}
-    return {"python": True, "name": parts.get("name", "run"), **described, "budget": caps}
+    kept = {"study": study} if (study := parts.get("study")) is not None else {}
+    return {"python": True, "name": parts.get("name", "run"), **described, "budget": caps, **kept}
 
 
 def _describe(value: Any) -> Any:
@@ -428,4 +441,5 @@ def _describe(value: Any) -> Any:
 def _folder(where: str | Path, setup: Setup) -> RunFolder:
     """Return the interrupted run that `where` is, or a new run under it."""
     folder = RunFolder(where)
-    return folder if folder.journal.exists() else RunFolder.create(where, setup.name)
+    begun = folder.journal.exists() or folder.lock_file.exists()
+    return folder if begun else RunFolder.create(where, setup.name)

@@ -4,6 +4,7 @@ All of them are alike. Each goes through the whole run, as a resumed run does: w
 from there, and of what it does not know each buys a share (`store.postgres`). A searcher is deterministic, so
 all stand before the same calls, and whoever is killed leaves nothing behind but calls that others take over.
 
+A run that was started from Python is joined by the same program; a job file's is kept with its rows, too.
 A worker runs the job that it finds there: whoever may write to the database decides what that is.
 """
 
@@ -40,6 +41,17 @@ def publish(study: str, job: Job, rows: Rows) -> None:
         journal.settle_meta("data", json.dumps(rows_to_dict(rows)))
 
 
+def announce(study: str) -> None:
+    """Write down that what the run is made of is in a Python program, and cannot be read from here.
+
+    Raises:
+        ConfigError: the address is no URL of a PostgreSQL database.
+        JournalError: the database cannot be used.
+    """
+    with _opened(study) as journal:
+        journal.settle_meta("python", True)
+
+
 def join(study: str) -> Setup:
     """Return the run that is kept at an address, all from there.
 
@@ -49,6 +61,11 @@ def join(study: str) -> Setup:
     """
     with _opened(study) as journal:
         job, data = journal.get_meta("job"), journal.get_meta("data")
+        program = journal.get_meta("python")
+    if job is None and program:
+        raise JournalError(
+            study, "was started from Python", do="run the same program: optimize(..., study=URL) takes part"
+        )
     if job is None or data is None:
         raise JournalError(study, "holds no study yet", do="begin it: promptopt run CONFIG --study URL")
     return from_job(job_from_dict(json.loads(job), "/", ORIGIN), rows_from_dict(json.loads(data)))

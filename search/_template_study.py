@@ -6,8 +6,8 @@ was told, so a run that is taken up again rebuilds it.
 
 from __future__ import annotations
 
+import math
 import random
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,25 +17,23 @@ from typing import TYPE_CHECKING, Literal
 
 from promptopt.errors import ConfigError, MissingExtra
 
+from ._template_database import alone_in, opened_storage
+from ._template_neighbours import neighbours
 from ._template_space import Axis, Number, Point, Space, Value, first_value, is_fixed, random_value
 
 if TYPE_CHECKING:  # optuna is loaded when a search begins
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
-    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 SamplerName = Literal["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
 REPEATS = 2
-"""Draws of a sampler that repeats itself, or what is forbidden, before a neighbour of its last is taken."""
+"""Draws of a sampler that repeats itself, or what is forbidden, before others are looked at."""
 TRIES = 200
-"""Draws before the space counts as tried out."""
+"""Random draws, after that, before the space counts as tried out."""
 MOST_GRID = 100_000
 MARK = "promptopt"
-OPENINGS = 5
-POSTGRES = re.compile(r"^postgres(ql)?://")
-PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,12 @@ class Asked:
 
 class AskTell:
     """Points to try, each once, and what came of them.
+
+    A sampler knows no "each once": one that has found its favourites draws them again. The next point is then
+    found by local search, as in F. Hutter, H. Hoos and K. Leyton-Brown, Sequential Model-Based Optimization
+    for General Algorithm Configuration (SMAC), LION 2011, section 4.3: an untried neighbour of the best point
+    told so far; once it has none, of the second best; and so on. What the paper ranks by expected improvement
+    is ranked by what was told, and samplers that are no search (`random`, `qmc`) go on at random.
 
     Args:
         sampler: by name.
@@ -67,6 +71,7 @@ class AskTell:
         self._weighs = weighs
         self._rng = random.Random(seed)
         self._startup, self._population = startup, population
+        self._within: list[tuple[tuple[float, ...], Point]] = []
         self._seen: set[tuple[tuple[str, Value], ...]] = set()
         self._queue: list[Point] = self._grid() if sampler == "grid" else [space.draw(first_value)]
         self._study = self._fresh()
@@ -101,6 +106,8 @@ class AskTell:
             asked.trial.set_constraint(name, violation)
         for name, note in notes.items():
             asked.trial.set_user_attr(name, note)
+        if values is not None and all(violation <= 0 for violation in violations.values()):
+            self._within.append((tuple(values), asked.point))
         with quiet():
             if values is None:
                 self._study.tell(asked.trial, state=TrialState.FAIL)
@@ -138,7 +145,7 @@ class AskTell:
         import optuna
 
         told = self._told()
-        with quiet(), opened_storage(url) as storage, _alone(storage, name):
+        with quiet(), opened_storage(url) as storage, alone_in(storage, name):
             known = {study.study_name: study for study in optuna.get_all_study_summaries(storage)}
             if name in known:
                 if MARK not in known[name].user_attrs:
@@ -165,23 +172,33 @@ class AskTell:
             if self._is_new(point):
                 return Asked(trial, point)
             self._forget(trial)
-        near = self._name not in ("random", "qmc")
-        for attempt in range(TRIES):
-            other = self._changed(point) if near and 2 * attempt < TRIES else self._random()
+        for other in self._elsewhere():
             if self._is_new(other):
                 return self._enqueued(other)
         return None
 
-    def _changed(self, point: Point) -> Point:
-        """Return a point that differs in one axis, and in what depends on it."""
-        names = [axis.name for axis in self._space.open_axes if axis.name in point]
-        if not names:
-            return point
-        changed = self._rng.choice(names)
-        kept = {name: value for name, value in point.items() if name != changed}
-        return self._space.draw(
-            lambda axis: kept[axis.name] if axis.name in kept else random_value(axis, self._rng)
-        )
+    def _elsewhere(self) -> Iterator[Point]:
+        """Iterate over points that the sampler does not draw: neighbours of the best, then random ones."""
+        if self._name not in ("random", "qmc"):
+            for best in self._ranked():
+                near = list(neighbours(self._space, best, self._rng))
+                self._rng.shuffle(near)
+                yield from near
+        yield from (self._random() for _ in range(TRIES))
+
+    def _ranked(self) -> list[Point]:
+        """Return what was told, the best first; where cost is weighed what nothing beats, in any order."""
+        ranked = sorted(self._within, key=lambda told: (-told[0][0], *told[0][1:]))
+        if not self._weighs:
+            return [point for _, point in ranked]
+        front: list[Point] = []
+        lowest = math.inf
+        for (_, cost), point in ranked:
+            if cost < lowest:
+                lowest = cost
+                front.append(point)
+        self._rng.shuffle(front)
+        return front
 
     def _random(self) -> Point:
         return self._space.draw(lambda axis: random_value(axis, self._rng))
@@ -316,71 +333,6 @@ def _needs(package: str, extra: str) -> None:
 def has_choice(space: Space) -> bool:
     """Whether there is anything to choose."""
     return any(not is_fixed(axis) for axis in space.axes)
-
-
-def check_url(url: str) -> None:
-    """Raise ConfigError for an address that holds a password, which would reach the run's folder."""
-    if PASSWORD.search(url):
-        raise ConfigError(
-            "search.storage", "holds a password",
-            do="take it out and set it in the environment (PGPASSWORD) or in ~/.pgpass",
-        )  # fmt: skip
-
-
-@contextmanager
-def opened_storage(url: str) -> Iterator[RDBStorage]:
-    """Open a database that Optuna keeps studies in.
-
-    Raises:
-        ConfigError: it cannot be opened.
-        MissingExtra: its driver is not installed.
-    """
-    storage = _storage(url)
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _storage(url: str) -> RDBStorage:
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
-    check_url(url)
-    full = POSTGRES.sub("postgresql+psycopg://", url)
-    for attempt in range(OPENINGS):
-        try:
-            return optuna.storages.RDBStorage(full)
-        except ImportError as error:
-            if "postgresql" in full:
-                raise MissingExtra("search.storage", "psycopg", "postgres") from error
-            raise ConfigError("search.storage", f"has no driver: {error}", got=url) from error
-        except (SQLAlchemyError, ValueError, RuntimeError) as error:
-            problem = " ".join(str(error).split())[:200]
-            # Of several workers that make the tables of a new database at once, one succeeds at first.
-            if attempt + 1 < OPENINGS and "already exists" in problem:
-                continue
-            raise ConfigError(
-                "search.storage", f"cannot be opened: {problem}", do="write it like sqlite:///study.db"
-            ) from error
-    raise AssertionError("the last opening returns or raises")
-
-
-@contextmanager
-def _alone(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Keep other workers of the run from writing the same study; a file has one writer anyway."""
-    from sqlalchemy import text
-
-    if storage.engine.dialect.name != "postgresql":
-        yield
-        return
-    with storage.engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(hashtext(:name))"), {"name": name})
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": name})
 
 
 @contextmanager

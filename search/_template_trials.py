@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, variance
+from statistics import fmean
 
 from promptopt.contracts.searcher import Session
 from promptopt.contracts.selector import Selector
@@ -24,7 +24,7 @@ PROBE = 8
 """Rows that tell what a prompt's answers cost, before more is spent on it."""
 FIRST, FEWEST, SHARE = 32, 10, 4
 """Rows of the first block of a front: so many, but no more than a quarter, and at least the fewest."""
-BENEFIT = 2.0
+BENEFIT = 1.0
 """Standard errors that a dropped prompt is given the benefit of."""
 TOKEN_CAPS: tuple[CostName, ...] = ("prompt_tokens", "output_tokens")
 CAPS = ("characters", *TOKEN_CAPS)
@@ -136,18 +136,22 @@ class Trials:
         """Let those that a race has dropped, but that may be as good as the best, meet all rows, too.
 
         The more good prompts there are, the more of them a race drops by the luck of its first rows. They are
-        taken by the upper end of their value (upper confidence bounds).
+        taken by how few standard errors the best is ahead of them on the rows that both have met.
         """
-        whole = [known.mean for p in self.best if (known := self._known[p.id]).met == self._rows]
-        hard = self._hardness()
+        best = max(
+            (k for p in self.best if (k := self._known[p.id]).met == self._rows), key=_mean, default=None
+        )
+        if best is None:
+            return
         likely: list[tuple[float, Prompt]] = []
         for prompt in [p for p in self._unfinished.values() if p.id in self._known]:
-            if self._known[prompt.id].met == self._rows:
+            known = self._known[prompt.id]
+            if known.met == self._rows:
                 del self._unfinished[prompt.id]
-            elif not self._over(prompt) and (value := self._value(prompt, hard)) is not None:
-                likely.append((value + BENEFIT * self._error(prompt, hard), prompt))
-        likely = [one for one in likely if one[0] >= max(whole, default=math.inf)]
-        likely.sort(key=lambda one: -one[0])
+            elif known.comparable and not self._over(prompt):
+                likely.append((_ahead(best, known, self._rows), prompt))
+        likely = [one for one in likely if one[0] <= BENEFIT]
+        likely.sort(key=lambda one: one[0])
         if again := [prompt for _, prompt in likely[: self._keep]]:
             self._score(again, self._rows)
             ranked = unique([*self.best, *again])
@@ -209,15 +213,6 @@ class Trials:
             return None
         return fmean(hard.values()) + fmean(known.values[row] - hard[row] for row in shared)
 
-    def _error(self, prompt: Prompt, hard: Mapping[str, float]) -> float:
-        """Return the standard error of a prompt's value, for the rows it has still to meet."""
-        known = self._known[prompt.id]
-        apart = [known.values[row] - hard[row] for row in known.values if row in hard]
-        if len(apart) < 2:
-            return math.inf
-        left = 1 - len(apart) / max(len(hard), len(apart))
-        return math.sqrt(left * variance(apart) / len(apart))
-
     def _dear(self) -> float:
         """Return the highest cost seen."""
         costs = [
@@ -242,6 +237,27 @@ class Trials:
                 tokens = spent.prompt_tokens if name == "prompt_tokens" else spent.output_tokens
                 found[name] = tokens / cap - 1
         return found
+
+
+def _mean(evaluation: Evaluation) -> float:
+    return evaluation.mean
+
+
+def _ahead(best: Evaluation, other: Evaluation, rows: int) -> float:
+    """Return by how many standard errors one is ahead of another that has met fewer of these rows.
+
+    Paired differences with one pseudo-row for either side, without which a prompt that is all right on few
+    rows would show no noise at all (D. Bonett and R. Price, Adjusted Wald Confidence Interval for a
+    Difference of Binomial Proportions Based on Paired Data, J. Educational and Behavioral Statistics 37(4),
+    2012), and the finite-population correction for the rows that are left (W. Cochran, Sampling Techniques,
+    1977, section 2.6).
+    """
+    leads = [best.values[row] - value for row, value in other.values.items() if row in best.values]
+    if not leads:
+        return math.inf
+    squares = [lead * lead for lead in leads]
+    noise = (sum(squares) + 2 * (max(squares) or 1.0)) * (1 - other.met / rows)
+    return sum(leads) / math.sqrt(noise)
 
 
 def _characters(prompt: Prompt, row: Example) -> int:

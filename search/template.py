@@ -62,10 +62,11 @@ from promptopt.records import digest
 from promptopt.template import SLOT, Template, fill, slots
 
 from ._demos import demonstration, part_rows
+from ._template_database import check_url, opened_storage
 from ._template_effects import Tried, as_data, effects, sentences
 from ._template_language import read_axes, read_forbidden
 from ._template_space import Axis, Slot, Space, allows_any, check_slots
-from ._template_study import MARK, Asked, AskTell, SamplerName, check_url, has_choice, opened_storage
+from ._template_study import MARK, Asked, AskTell, SamplerName, has_choice
 from ._template_trials import CAPS, Outcome, Trials
 from ._text import VARIATION, chat, read_instruction
 

@@ -18,13 +18,14 @@ from loopback import LoopbackServer, Reply
 from postgres import server
 from toys import chance, fake, make_setup, proposer_reply, read_input, target_reply
 
+from promptopt.api import optimize
 from promptopt.cli.main import main
 from promptopt.data import read
-from promptopt.errors import JournalError
+from promptopt.errors import ConfigError, JournalError
 from promptopt.journal import Journal
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
-from promptopt.search._template_study import opened_storage
+from promptopt.search._template_database import opened_storage
 from promptopt.shared import rows_from_dict, rows_to_dict
 
 pytest.importorskip("psycopg")
@@ -196,6 +197,66 @@ def test_a_run_begun_in_its_folder_goes_on_in_a_database_and_comes_home(tmp_path
     assert moved.best == again.best == home.best == whole.best
     assert len(calls) == bought
     assert len({request.messages for request in calls}) == bought - 1  # the one that was cut
+
+
+PROGRAM = """
+import sys, time
+import promptopt as po
+
+def target(messages):
+    with open(sys.argv[2], "a") as log:
+        print(repr(messages[-1]), file=log)
+    time.sleep(0.01)
+    text = messages[-1]["content"]
+    word = text.rsplit("Input: ", 1)[1].split(chr(10))[0]
+    return word.upper() if "capitals" in text else word
+
+rows = [{"id": str(i), "input": f"w{i}", "output": f"W{i}"} for i in range(90)]
+search = {
+    "name": "template", "text": "{{task}} {{form}}" + chr(10) + "Input: {{input}}", "trials": 8, "batch": 4,
+    "slots": {"task": ["Do it.", "Write in capitals.", "Sing."], "form": ["", "Be brief.", "Be quick."]},
+}
+study = po.optimize(
+    prompt="Do it.", train=rows, target=target, search=search, folder=None, seed=3,
+    study=None if sys.argv[1] == "alone" else sys.argv[1],
+)
+print(study.best.id, study.verdict.line)
+"""
+
+
+def test_a_program_shares_its_run_with_whoever_runs_it_too(tmp_path, capsys):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    def started(study, log):
+        command = [sys.executable, program, study, tmp_path / log]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    expected = finish(started("alone", "alone"))
+    needed = (tmp_path / "alone").read_text().splitlines()
+    with server() as database:
+        both = [started(database, log) for log in ("one", "two")]
+        assert [finish(process) for process in both] == [expected] * 2
+        shares = [(tmp_path / log).read_text().splitlines() for log in ("one", "two")]
+        assert main(["worker", "--study", database]) == 2
+    assert (
+        "was started from Python; run the same program: optimize(..., study=URL)" in capsys.readouterr().err
+    )
+    assert sorted(shares[0] + shares[1]) == sorted(needed)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [("study.db", "is no PostgreSQL database"), ("postgresql://127.0.0.1:9/x", "cannot be used")],
+)
+def test_a_program_that_names_no_database_leaves_nothing_behind(tmp_path, study, message):
+    rows = [{"input": f"w{number}", "output": "x"} for number in range(90)]
+    with pytest.raises((ConfigError, JournalError), match=message):
+        optimize(
+            prompt="Do it.", train=rows, target=lambda messages: "x", search="seed_only",
+            folder=tmp_path / "runs", study=study,
+        )  # fmt: skip
+    assert not (tmp_path / "runs").exists()
 
 
 def test_rows_come_back_from_the_study_as_they_went_in():

@@ -2,11 +2,16 @@
 
     python -m benchmarks.selection                    # everything, some minutes on an idle core
     python -m benchmarks.selection --parts regret --repeats 100 --tables my_scores.csv.gz
+    python -m benchmarks.selection --parts regret --only "race (adj" --pools .csv --near 1
 
 Four parts: `regret` (64 prompts x 500 rows: cells and regret of the selectors and of what rivals do), `curve`
 (regret as each is given more cells), `null` (all prompts equal: how often is an improvement claimed?), `same`
 (same seed, same data: the same choice, in whatever order the answers come). Pools are simulated (pools.py)
 and, where benchmarks/tables holds any, drawn from recorded score tables (record_tables.py).
+
+A model answers all clear wordings alike, so a recorded table may hold many prompts that no rule can tell
+apart. Each of them meets its share of the rows before the race lets it go, which costs cells: `--near` keeps
+only so many of the prompts within a point of the best, and shows what the others cost.
 """
 
 from __future__ import annotations
@@ -29,8 +34,8 @@ from .regret import Figures, measure
 from .same import check_same
 
 T = TypeVar("T")
-Drawing = tuple[int, int, int, int]
-"""Repeats, prompts, rows, seed."""
+Drawing = tuple[int, int, int, int, int | None]
+"""Repeats, prompts, rows, seed, prompts within a point of a recorded table's best to keep (None: all)."""
 
 CURVE_POOLS = ("hard logit", "spread logit")
 CHOOSERS = {name: chooser(selector) for name, selector in SELECTORS.items()} | rivals(RIVALS_SHARE)
@@ -66,6 +71,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="selectors whose name contains one of these (a,b)")
     parser.add_argument("--pools", default="", help="pools whose name contains one of these (a,b)")
+    parser.add_argument(
+        "--near", type=int, help="of a table's prompts within a point of its best, keep only so many"
+    )
     parser.add_argument("--tables", type=Path, nargs="*", default=[], help="score tables (benchmarks/tables)")
     parser.add_argument("--processes", type=int, default=1)
     return parser.parse_args()
@@ -73,7 +81,7 @@ def _options() -> argparse.Namespace:
 
 def _regret(options: argparse.Namespace) -> None:
     """Print cells and regret by pool."""
-    drawing = (options.repeats, options.prompts, options.rows, options.seed)
+    drawing = (options.repeats, options.prompts, options.rows, options.seed, options.near)
     print(f"{options.prompts} prompts x {options.rows} rows, {options.repeats} repeats (a third of them for")
     print(f"selectors named {', '.join(SLOW)}); points of accuracy.")
     print("cells: 1/x of the full grid. short: mean score on all rows below the table's best; <=1: share of")
@@ -85,7 +93,11 @@ def _regret(options: argparse.Namespace) -> None:
         drawn = _drawn(pool, *drawing)
         mean = sum(float(d.true.mean()) for d in drawn) / len(drawn)
         spread = sum(float(d.true.std()) for d in drawn) / len(drawn)
-        print(f"\n{Path(pool).name}: mean {mean:.2f}, standard deviation {spread:.3f}")
+        near = sum(d.near for d in drawn) / len(drawn)
+        print(
+            f"\n{Path(pool).name}: mean {mean:.2f}, standard deviation {spread:.3f}, "
+            f"{near:.1f} of {len(drawn[0].true)} within a point of the best"
+        )
         print(f"{'':<36}{'cells':>8}{'short':>12}{'<=1':>6}{'true':>7}{'<=1':>6}{'bias':>7}{'ms':>7}")
         for name, figures in _each(partial(_measured, pool, drawing), names, options.processes):
             print(_line(name, figures), flush=True)
@@ -93,7 +105,7 @@ def _regret(options: argparse.Namespace) -> None:
 
 def _curve(options: argparse.Namespace) -> None:
     """Print cells -> regret of each kind of selector as it is given more to spend."""
-    drawing = (options.repeats, options.prompts, options.rows, options.seed)
+    drawing = (options.repeats, options.prompts, options.rows, options.seed, None)
     print(
         "\nCells -> points below the table's best (share of repeats within 1 point), as each is given more:"
     )
@@ -107,17 +119,17 @@ def _curve(options: argparse.Namespace) -> None:
 
 def _points(pool: str, drawing: Drawing, name: str) -> list[Figures]:
     drawn = _drawn(pool, *drawing)[: _repeats(name, drawing)]
-    return [measure(choose, drawn, drawing[-1]) for choose in curves()[name]]
+    return [measure(choose, drawn, drawing[3]) for choose in curves()[name]]
 
 
 @lru_cache(maxsize=1)
-def _drawn(pool: str, repeats: int, prompts: int, rows: int, seed: int) -> list[Drawn]:
-    kind = {known.name: known for known in POOLS}.get(pool) or table_pool(Path(pool))
+def _drawn(pool: str, repeats: int, prompts: int, rows: int, seed: int, near: int | None) -> list[Drawn]:
+    kind = {known.name: known for known in POOLS}.get(pool) or table_pool(Path(pool), near)
     return kind.drawn(repeats, prompts, rows, seed)
 
 
 def _measured(pool: str, drawing: Drawing, name: str) -> Figures:
-    return measure(CHOOSERS[name], _drawn(pool, *drawing)[: _repeats(name, drawing)], drawing[-1])
+    return measure(CHOOSERS[name], _drawn(pool, *drawing)[: _repeats(name, drawing)], drawing[3])
 
 
 def _repeats(name: str, drawing: Drawing) -> int:

@@ -65,7 +65,7 @@ SELECTORS: dict[str, Selector] = {
     "upper bounds, KL, proven": UpperBounds(bounds="kl", delta=0.05, share=1.0, batch=8, block=100),
     "halving eta 2": SuccessiveHalving(),
     "halving eta 2, equal shares": SuccessiveHalving(first=1),
-    "race (adjusted .3, share .125)": PairedRace(),
+    "race (adjusted .2, share .12)": PairedRace(),
     "race, copies dropped": WithoutCopies(),
     "race, share .08": PairedRace(share=0.08),
     "race, no cap on cells": PairedRace(share=1),
@@ -81,7 +81,7 @@ SLOW = ("upper bounds", "top-two", "no cap", "McNemar", "Bernstein")
 """Nothing is claimed of these, and they take most of the time: measured on a third of the repeats."""
 
 MAIN = (
-    "full grid", "race (adjusted .3, share .125)", "race, McNemar .2", "halving eta 2",
+    "full grid", "race (adjusted .2, share .12)", "race, McNemar .2", "halving eta 2",
     "upper bounds, paired", "upper bounds, KL (share .1)", "top-two Thompson", "hyperband",
 )  # fmt: skip
 """One of each kind, for the null control."""
@@ -167,7 +167,7 @@ def curves() -> dict[str, list[Choose]]:
     """Return each kind with ever more cells to spend."""
     return {
         "race": [
-            chooser(PairedRace(share=s, first=f)) for s, f in ((0.05, 10), (0.08, 18), (0.125, 18), (1, 18))
+            chooser(PairedRace(share=s, first=f)) for s, f in ((0.05, 10), (0.08, 18), (0.12, 18), (1, 18))
         ],
         "halving eta 2": [chooser(SuccessiveHalving(first=first)) for first in (1, 32, 48, 80, 120)],
         "upper bounds, paired": [

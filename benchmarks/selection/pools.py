@@ -18,6 +18,7 @@ from promptopt.records import Evaluation
 Floats = NDArray[np.float64]
 
 DIFFICULTY, INTERACTION = 1.5, 0.8  # standard deviations in logits: two prompts' outcomes correlate at ~ .3
+NEAR = 0.01 + 1e-9
 TABLES = Path(__file__).parents[1] / "tables"
 
 
@@ -32,6 +33,11 @@ class Drawn:
 
     true: Floats
     table: Floats
+
+    @property
+    def near(self) -> int:
+        """How many prompts are truly within a point of the best, itself included."""
+        return int((self.true >= self.true.max() - NEAR).sum())
 
     @cached_property
     def means(self) -> Floats:
@@ -92,12 +98,21 @@ def graded_pool(skill: float, spread: float) -> Callable[[int, int, np.random.Ge
     return draw
 
 
-def table_pool(path: Path) -> Pool:
-    """Draw prompts and rows, both with replacement, from a recorded table; its means are the truth."""
+def table_pool(path: Path, near: int | None = None) -> Pool:
+    """Draw prompts and rows, rows with replacement, from a recorded table; its means are the truth.
+
+    Args:
+        path: of the table.
+        near: of the prompts within a point of the best keep only so many: the others would be its copies.
+    """
     recorded = read_table(path)
+    if near is not None:
+        means = np.nanmean(recorded, axis=1)
+        recorded = np.delete(recorded, np.flatnonzero(means >= means.max() - NEAR)[near:], axis=0)
 
     def draw(prompts: int, rows: int, rng: np.random.Generator) -> Drawn:
-        chosen = rng.choice(len(recorded), prompts, replace=prompts > len(recorded))
+        count = prompts if near is None else min(prompts, len(recorded))
+        chosen = rng.choice(len(recorded), count, replace=count > len(recorded))
         order = rng.choice(recorded.shape[1], rows, replace=True)
         return Drawn(np.nanmean(recorded, axis=1)[chosen], recorded[np.ix_(chosen, order)])
 

@@ -64,17 +64,17 @@ class PairedRace:
         growth: each look comes at so many times the rows of the last; above 1.
         margin: a lead that is not worth its rows, in units of the reward ("adjusted" only). Prompts that are
             alike on all rows met cost most: two that agree on n of N rows may still be d rows apart with
-            probability C(N - d, n) / C(N, n), above `alpha` up to 90 of 500 rows for d = 6, a point. To drop
-            copies from there on saves a quarter of the cells where there are many, about what a `share` of
+            probability C(N - d, n) / C(N, n), above `alpha` up to 117 of 500 rows for d = 6, a point. To drop
+            copies from 91 rows on saves a quarter of the cells where there are many, about what a `share` of
             .08 does, and finds a worse prompt than that (benchmarks/selection, "race, copies dropped").
         incumbents: so many of the first candidates are elites of an earlier race that have met all rows:
             they stay until their rivals have met them all, too, which costs nothing new.
     """
 
-    alpha: float = 0.3
+    alpha: float = 0.2
     test: Literal["adjusted", "mcnemar", "bernstein"] = "adjusted"
     family: bool = False
-    share: float = 0.125
+    share: float = 0.12
     first: int | None = None
     growth: float = 1.35
     margin: float = 0.005

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from dashboard import dashboard
 from toys import chance
 
 from promptopt.errors import ConfigError
+from promptopt.search._template_database import opened_storage
 from promptopt.search._template_language import read_axes, read_forbidden
 from promptopt.search._template_space import Slot, Space
-from promptopt.search._template_study import AskTell, opened_storage
+from promptopt.search._template_study import AskTell
 from promptopt.template import Template
 
 SAMPLERS = ["tpe", "gp", "cmaes", "nsga2", "qmc", "random", "grid"]
@@ -77,6 +79,41 @@ def test_tpe_finds_the_best_corner_sooner_than_chance():
     tried = play(ask_tell("tpe", space, startup=10), rounds=10, batch=4)
     late = tried[20:]
     assert sum(point["a"] == "q" for point in late) > 0.55 * len(late)
+
+
+def known(study, points, value, cost=None, violation=0.0):
+    """Let a study know of points, whatever its sampler would have asked."""
+    for point in points:
+        one = study._enqueued(point)
+        study._seen.add(tuple(point.items()))
+        study.tell(
+            one, (value(point),) if cost is None else (value(point), cost(point)), {"cap": violation}, {}
+        )
+
+
+def test_a_sampler_that_repeats_itself_is_helped_by_the_neighbours_of_the_best():
+    study = ask_tell("tpe")
+    best = {"a": "q", "b": "t", "n": 3}
+    known(study, [{"a": "p", "b": "s", "n": 0}, best, {"a": "p", "b": "t", "n": 1}], worth)
+    for point in islice(study._elsewhere(), 4):
+        apart = {name for name in best if point.get(name) != best[name]}
+        assert len(apart) == 1 or apart == {"a", "b"}  # what depends on `a` is chosen anew with it
+
+
+def test_neighbours_are_taken_of_what_is_within_the_caps():
+    space = make()
+    study = ask_tell("nsga2", space)
+    known(study, [{"a": "q", "b": "t", "n": 3}], worth, violation=0.5)
+    known(study, [{"a": "p", "b": "s", "n": 0}], worth)
+    assert study._ranked() == [{"a": "p", "b": "s", "n": 0}]
+
+
+def test_where_cost_is_weighed_neighbours_are_taken_of_what_nothing_beats():
+    space = make()
+    study = ask_tell("tpe", space, weighs=True)
+    good, cheap, beaten = ({"a": "q", "b": "t", "n": n} for n in (3, 0, 4))
+    known(study, [beaten, good, cheap], worth, cost=lambda point: point["n"])
+    assert sorted(point["n"] for point in study._ranked()) == [0, 3]
 
 
 def test_reward_against_cost_keeps_the_cheap_ones_in_view():
