@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .api_compare import compare
     from .data import Columns
     from .errors import PromptOptError
+    from .exporting import export
     from .prompt import Demonstration, Prompt
     from .proof.comparison import Comparison
     from .proof.verdict import Verdict
@@ -40,6 +41,7 @@ __all__ = [
     "Usage",
     "Verdict",
     "compare",
+    "export",
     "optimize",
     "resume",
     "run_job",
@@ -50,6 +52,7 @@ __all__ = [
 _HOMES = {
     "data": ("Columns",),
     "errors": ("PromptOptError",),
+    "exporting": ("export",),
     "api": ("optimize", "resume", "run_job", "score"),
     "api_compare": ("compare",),
     "proof.comparison": ("Comparison",),

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from . import data, plugins
+from .api_compare import read_prompt
 from .callables import function_name
 from .calls import FREE_ENDPOINTS
-from .config import job_from_dict, model_from_python
+from .config import job_from_dict, load_job, model_from_python
 from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
 from .contracts.searcher import Searcher
@@ -240,8 +241,8 @@ def resume(
 
 
 def score(
-    job: Job,
-    prompts: Sequence[str | Prompt] = (),
+    job: Job | str | Path,
+    prompts: Sequence[str | Path | Prompt] = (),
     *,
     split: str = "select",
     rows: int | None = None,
@@ -251,8 +252,9 @@ def score(
     """Score prompts (none: the job's own) on rows of a split.
 
     Args:
-        job: gives rows, target, reward and budget.
-        prompts: texts as a person writes them, run with the program of the job's own prompt; or Prompts.
+        job: gives rows, target, reward and budget; or the path of its file.
+        prompts: texts as a person writes them, run with the program of the job's own prompt; paths of files or
+            runs; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
         answers: a file that keeps every answer, so that an interrupted scoring goes on; None keeps nothing.
@@ -264,14 +266,16 @@ def score(
         JournalError: `answers` is no such file, or another process works on it.
         ModelError: the target cannot be used at all.
     """
-    setup = from_job(job)
+    setup = from_job(job if isinstance(job, Job) else load_job(job))
     examples = setup.task.splits.of(split, "score")
     seed = setup.task.seed_prompt
 
-    def read_text(text: str) -> Prompt:
-        return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
+    def read_one(given: str | Path | Prompt) -> Prompt:
+        if isinstance(given, str):
+            return replace(Prompt.parse(given, setup.task.fields), program=seed.program)
+        return read_prompt(str(given), given, setup)
 
-    read = [p if isinstance(p, Prompt) else read_text(p) for p in prompts] or [seed]
+    read = [read_one(given) for given in prompts] or [seed]
     with answers_in(answers) as journal:
         run = Run(setup, journal, Path(), listen=listen)
         evaluations = run.scorer.evaluate(read, examples[:rows], setup.task.reward_name, split)

@@ -19,6 +19,7 @@ from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
 from .job import DecodingSpec, Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
 from .prompt import Prompt
+from .promptfile import exists, read_written
 from .strict_yaml import Document, KeyPath
 
 SHORT = {
@@ -296,18 +297,16 @@ def _with_prompt_file(job: Job, base: Path, places: _Places) -> Job:
         return job
     file = base / job.prompt.file
     where = places.where(("prompt", "file"))
+    if not exists(file):
+        raise ConfigError(where, "no such prompt file", got=str(file))
     try:
-        if file.suffix == ".json":
-            saved = Prompt.load(file).to_dict()
-        else:
-            text = file.read_text(encoding="utf-8")
-            return job.model_copy(update={"prompt": type(job.prompt)(text=text.rstrip("\n"))})
-    except FileNotFoundError as error:
-        raise ConfigError(where, "no such prompt file", got=str(file)) from error
-    except (OSError, UnicodeDecodeError, DataError) as error:
-        raise ConfigError(
-            where, f"the prompt file cannot be read: {error}", do="save it as UTF-8 text"
-        ) from error
+        if file.suffix != ".json":
+            written = read_written(file, file.name)
+            spec = type(job.prompt)(text=written.text, system=written.system)
+            return job.model_copy(update={"prompt": spec})
+        saved = Prompt.load(file).to_dict()
+    except BadInput as error:
+        raise ConfigError(where, f"the prompt file cannot be read: {error}") from error
     if "adapter" in saved:
         raise ConfigError(
             where, "holds trained weights, which a job file cannot name", got=str(file),
