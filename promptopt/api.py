@@ -16,6 +16,7 @@ from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
 from .contracts.searcher import Searcher
 from .contracts.selector import Selector
+from .contracts.tracker import Tracker
 from .data import Columns, Rows, Source
 from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
@@ -69,6 +70,8 @@ class Options(TypedDict, total=False):
             that makes the same call of `optimize` with it, on any machine, takes part in the run, each buys
             a share of the answers, and all return the same result. ?study=NAME at the end of the URL tells
             runs apart.
+        trackers: told of the run's course besides its folder: names, mappings with `name` and options, or
+            Trackers.
     """
 
     test: Source | None
@@ -90,6 +93,7 @@ class Options(TypedDict, total=False):
     listen: Listener
     reuse: Sequence[str | Path]
     study: str | None
+    trackers: Sequence[Named | Tracker]
 
 
 def optimize(
@@ -253,8 +257,8 @@ def score(
 
     Args:
         job: gives rows, target, reward and budget; or the path of its file.
-        prompts: texts as a person writes them, run with the program of the job's own prompt; paths of files or
-            runs; or Prompts.
+        prompts: texts as a person writes them, run with the program of the job's own prompt; paths of files
+            or runs; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
         answers: a file that keeps every answer, so that an interrupted scoring goes on; None keeps nothing.
@@ -340,15 +344,20 @@ def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Set
         objective=weighed,
         lock=_lock(parts, budget),
         entrants=label_entrants(searchers),
+        trackers=[_plugin("trackers", given) for given in _several(parts.get("trackers", ()))],
     )
 
 
 def _searchers(given: Any) -> list[tuple[str, Searcher]]:
     """Return the searchers with their names; at least one."""
-    several = list(given) if isinstance(given, list | tuple) else [given]
+    several = _several(given)
     if not several:
         raise ConfigError("search", "no searcher is given", do="name one, such as ape")
     return [(_searcher_name(one), _plugin("searchers", one)) for one in several]
+
+
+def _several(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def _searcher_name(given: Any) -> str:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from . import plugins, strict_yaml
 from .data import HUB_PREFIX
-from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
+from .errors import BadInput, ConfigError, PluginError, did_you_mean
 from .job import DecodingSpec, Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
 from .prompt import Prompt
@@ -31,6 +31,9 @@ PLUGINS: dict[str, plugins.Kind] = {"reward": "rewards", "search": "searchers", 
 SECRET_KEY = re.compile(r"(?i)(api[-_]?key|secret|password|token|authorization|bearer)")
 FUNCTION_FILE = re.compile(r"[^\n:]+\.py:[A-Za-z_]\w*")
 SECRET_VALUE = re.compile(r"\b(sk-|hf_|AIza|ghp_)[A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@")
+
+MODEL_SECRETS = "take it out, set it in the environment and name the variable with `api_key_env`"
+OTHER_SECRETS = "take it out; trackers read their own variables (WANDB_API_KEY, MLFLOW_TRACKING_URI, …)"
 
 AnySpec = TypeVar("AnySpec", ModelSpec, PluginSpec)
 
@@ -241,7 +244,7 @@ def _override(data: dict[str, Any], text: str, places: _Places) -> dict[str, Any
 
 def _refuse_secrets(data: Mapping[str, Any], places: _Places) -> None:
     """Stop before a key is copied into the run folder; the message never shows the value."""
-    for role in ("target", "proposer", "judge"):
+    for role in ("target", "proposer", "judge", "trackers"):
         for path, value in _leaves(data.get(role), (role,)):
             key = str(path[-1])
             named = SECRET_KEY.fullmatch(key.removeprefix("x-")) is not None
@@ -249,7 +252,7 @@ def _refuse_secrets(data: Mapping[str, Any], places: _Places) -> None:
                 raise ConfigError(
                     places.where(path),
                     f"{'.'.join(map(str, path))} holds a secret",
-                    do="take it out, set it in the environment and name the variable with `api_key_env`",
+                    do=OTHER_SECRETS if role == "trackers" else MODEL_SECRETS,
                 )
 
 
@@ -343,6 +346,8 @@ def _check_plugins(job: Job, places: _Places) -> None:
     for place, searcher in enumerate(job.searchers):
         path: KeyPath = ("search", place) if several else ("search",)
         _check_plugin("searchers", path, searcher.name, searcher, places)
+    for place, tracker in enumerate(job.trackers):
+        _check_plugin("trackers", ("trackers", place), tracker.name, tracker, places)
     try:
         job.build_program()
     except ConfigError as error:

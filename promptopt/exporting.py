@@ -84,10 +84,8 @@ def _of_run(given: str, path: Path) -> Source:
     told = {key: value for key, value in (decoding or {}).items() if key in Decoding.__dataclass_fields__}
     if "stop" in told:
         told["stop"] = tuple(told["stop"])
-    known = isinstance(model, str) and "/" in model
-    return Source(
-        prompt, _name(folder.path.name), model if known else "", Decoding(**told) if told else None
-    )
+    name = model if isinstance(model, str) and "/" in model else ""
+    return Source(prompt, _name(folder.path.name), name, Decoding(**told) if told else None)
 
 
 def places(files: Mapping[str, bytes], out: str | Path) -> dict[Path, bytes]:

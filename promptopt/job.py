@@ -137,7 +137,10 @@ class PromptSpec(Spec):
     """The prompt to beat: one text, or its parts."""
 
     text: str | None = Field(default=None, description="instruction and layout in one, with {{column}} slots")
-    file: str | None = Field(default=None, description="a text file, a prompt saved as JSON, or a promptfoo configuration (FILE.yaml#LABEL)")
+    file: str | None = Field(
+        default=None,
+        description="a text file, a prompt saved as JSON, or a promptfoo configuration (FILE.yaml#LABEL)",
+    )
     instruction: str = Field(default="", description="what to do, in words")
     user: str | None = Field(default=None, description="layout of the user message")
     system: str = Field(default="", description="layout of the system message")
@@ -325,6 +328,17 @@ Searchers = Annotated[
 """One searcher, or several that compete; the tags are left out of messages like all that is in brackets."""
 
 
+def _in_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Mapping) else value
+
+
+Trackers = Annotated[
+    tuple[Plugin, ...],
+    BeforeValidator(_in_list, json_schema_input_type=str | PluginSpec | list[str | PluginSpec]),
+]
+"""One tracker, or a list."""
+
+
 class Job(Spec):
     """Everything a run needs to know."""
 
@@ -365,6 +379,9 @@ class Job(Spec):
     study: str | None = Field(
         default=None,
         description="PostgreSQL database that keeps the run, for workers to share: postgresql://HOST/DATABASE",
+    )
+    trackers: Trackers = Field(
+        default=(), description="where curves go besides the run's folder: tensorboard, mlflow, wandb"
     )
     seed: Annotated[int, BeforeValidator(_number)] = Field(
         default=0, ge=0, description="of everything random"

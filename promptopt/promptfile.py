@@ -38,15 +38,17 @@ class Written:
         """Return the prompt for rows with these columns; None: those that it names."""
         named = [*slots(self.system), *slots(self.text)]
         prompt = Prompt.parse(self.text, tuple(dict.fromkeys(named) if fields is None else fields))
-        return replace(prompt, template=replace(prompt.template, system=self.system)) if self.system else prompt
+        return (
+            replace(prompt, template=replace(prompt.template, system=self.system)) if self.system else prompt
+        )
 
 
 def read_prompt(path: str | Path, where: str, fields: Iterable[str] | None = None) -> Prompt:
     """Return the prompt that a file holds.
 
     Args:
-        path: `.json`: a saved prompt; `.yaml`: a promptfoo configuration, `#LABEL` behind it where it has several
-            prompts; anything else: a text.
+        path: `.json`: a saved prompt; `.yaml`: a promptfoo configuration, `#LABEL` behind it where it has
+            several prompts; anything else: a text.
         where: for messages.
         fields: columns that it may use; None: those it names.
 
@@ -109,7 +111,10 @@ def _of_promptfoo(file: Path, label: str, where: str) -> Written:
         return _written(found[label], where)
     if len(found) > 1:
         raise DataError(
-            where, f"has {len(found)} prompts", got=list(found), do=f"name one: {file.name}#{next(iter(found))}"
+            where,
+            f"has {len(found)} prompts",
+            got=list(found),
+            do=f"name one: {file.name}#{next(iter(found))}",
         )
     return _written(next(iter(found.values())), where)
 
@@ -130,11 +135,17 @@ def _loaded(raw: str, folder: Path, where: str) -> list[str]:
         return [raw]
     file = folder / raw.removeprefix(FILE)
     if file.suffix not in (".txt", ".json", ".md", ".j2", ".yaml", ".yml"):
-        raise DataError(where, "the prompt is made by a program, which is not run here", got=raw, do="write it out")
+        raise DataError(
+            where, "the prompt is made by a program, which is not run here", got=raw, do="write it out"
+        )
     text = _text(file, where)
     if file.suffix in (".yaml", ".yml"):
         return [json.dumps(strict_yaml.load(file).value)]
-    return [part.strip() for part in re.split(r"^---\s*$", text, flags=re.MULTILINE)] if file.suffix == ".txt" else [text]
+    return (
+        [part.strip() for part in re.split(r"^---\s*$", text, flags=re.MULTILINE)]
+        if file.suffix == ".txt"
+        else [text]
+    )
 
 
 def _written(raw: str, where: str) -> Written:
@@ -147,7 +158,9 @@ def _written(raw: str, where: str) -> Written:
         return Written(_slotted(raw, where).rstrip("\n"))
     texts: dict[str, str] = {}
     for message in messages:
-        role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (0, 0)
+        role, content = (
+            (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (0, 0)
+        )
         role = "system" if role == "developer" else role
         if role not in ("system", "user") or role in texts or not isinstance(content, str):
             raise DataError(
@@ -175,7 +188,10 @@ def _slotted(text: str, where: str) -> str:
                 pieces.append(body)
             elif piece.startswith(("{{", "{%", "{#")):
                 raise DataError(
-                    where, "uses Nunjucks beyond {{variable}}", got=piece, do="write the prompt with slots alone"
+                    where,
+                    "uses Nunjucks beyond {{variable}}",
+                    got=piece,
+                    do="write the prompt with slots alone",
                 )
             else:
                 pieces.append(piece)

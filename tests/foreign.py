@@ -1,4 +1,4 @@
-"""How other tools load what is exported for them, each by its own library: files to a function from row to messages."""
+"""How other tools load what is exported for them: from files to a function from a row to messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def text(files: Mapping[str, bytes], folder: Path) -> Render:
     (content,) = files.values()
     whole = content.decode()
     assert whole.endswith("\n")
-    return lambda row: [{"role": "user", "content": _replaced(whole[:-1], {f"{{{{{k}}}}}": v for k, v in row.items()})}]
+    return lambda row: [
+        {"role": "user", "content": _replaced(whole[:-1], {f"{{{{{k}}}}}": v for k, v in row.items()})}
+    ]
 
 
 def messages(files: Mapping[str, bytes], folder: Path) -> Render:
@@ -94,7 +96,8 @@ def langchain(files: Mapping[str, bytes], folder: Path) -> Render:
     load = pytest.importorskip("langchain_core.load")
     prompt = load.loads(files["chat_prompt.json"].decode(), allowed_objects="core")
     return lambda row: [
-        {"role": LANGCHAIN_ROLES[one.type], "content": one.content} for one in prompt.invoke(row).to_messages()
+        {"role": LANGCHAIN_ROLES[one.type], "content": one.content}
+        for one in prompt.invoke(row).to_messages()
     ]
 
 
@@ -157,7 +160,7 @@ def _module(code: bytes, path: Path) -> Any:
 
 
 READERS: dict[str, Callable[[Mapping[str, bytes], Path], Render]] = {
-    "text": text, "messages": messages, "jinja": jinja, "python": python, "dspy": dspy, "langchain": langchain,
-    "mlflow": mlflow, "promptfoo": promptfoo,
+    "text": text, "messages": messages, "jinja": jinja, "python": python, "dspy": dspy,
+    "langchain": langchain, "mlflow": mlflow, "promptfoo": promptfoo,
 }  # fmt: skip
 logging.getLogger("dspy").setLevel(logging.ERROR)

@@ -39,7 +39,10 @@ def test_one_file_goes_to_the_name_given_and_several_below_it(tmp_path):
     assert places(one, tmp_path / "x.md") == {tmp_path / "x.md": b"1"}
     assert places(one, tmp_path) == {tmp_path / "a.txt": b"1"}
     assert places(one, f"{tmp_path}/new/") == {tmp_path / "new" / "a.txt": b"1"}
-    assert list(places(two, tmp_path / "new")) == [tmp_path / "new" / "a.txt", tmp_path / "new" / "b" / "c.txt"]
+    assert list(places(two, tmp_path / "new")) == [
+        tmp_path / "new" / "a.txt",
+        tmp_path / "new" / "b" / "c.txt",
+    ]
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file, and the format writes 2"):
         places(two, tmp_path / "file")
@@ -92,4 +95,6 @@ def test_everything_exported_is_ascii_or_utf_8_and_says_nothing_of_this_machine(
     for format in ("text", "messages", "jinja", "python", "dspy", "langchain", "mlflow", "promptfoo"):
         for content in po.export(prompt, format).files.values():
             assert str(tmp_path.home()) not in content.decode()
-    assert json.loads(po.export(prompt, "mlflow").files["prompt.json"])["tags"] == {"promptopt.prompt": prompt.id}
+    assert json.loads(po.export(prompt, "mlflow").files["prompt.json"])["tags"] == {
+        "promptopt.prompt": prompt.id
+    }

@@ -203,6 +203,7 @@ def test_a_built_wheel_holds_all_that_is_needed(tmp_path: Path) -> None:
     assert {
         "promptopt/py.typed",
         "promptopt/demo/demo.yaml",
+        "promptopt/exports/dspy_program.py.txt",
         "promptopt/demo/start.yaml",
         "promptopt/demo/rows.jsonl",
         "promptopt/demo/README.md",

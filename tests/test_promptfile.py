@@ -14,7 +14,10 @@ from promptopt.setup import from_job
 from promptopt.template import Template
 
 CHAT = json.dumps(
-    [{"role": "system", "content": "Be {{tone}}."}, {"role": "user", "content": "Say {{ '{{' }}x: {{ word }}"}]
+    [
+        {"role": "system", "content": "Be {{tone}}."},
+        {"role": "user", "content": "Say {{ '{{' }}x: {{ word }}"},
+    ]
 )
 
 
@@ -49,7 +52,7 @@ def test_one_of_several_is_named_by_its_label_or_number(tmp_path):
     found = {label: read_written(f"{file}#{label}", "x").text for label in ("long one", "2", "3", "3-2")}
     assert found == {"long one": "Say {{w}}", "2": "Tell {{w}}", "3": "A {{w}}", "3-2": "B {{w}}"}
     assert exists(f"{file}#2")
-    with pytest.raises(BadInput, match="has 4 prompts.*name one: promptfooconfig.yaml#long one"):
+    with pytest.raises(BadInput, match=r"has 4 prompts.*name one: promptfooconfig.yaml#long one"):
         read_written(file, "x")
     with pytest.raises(BadInput, match="has no prompt 'long'; did you mean 'long one'"):
         read_written(f"{file}#long", "x")
@@ -63,8 +66,8 @@ def test_one_of_several_is_named_by_its_label_or_number(tmp_path):
         ("  - file://make.py\n", "made by a program, which is not run here"),
         ("  - file://gone.txt\n", "cannot be read as a prompt"),
         ("  - {label: x}\n", "must be a text, or have `raw` or `id`"),
-        ("  - '[{\"role\": \"assistant\", \"content\": \"x\"}]'\n", "must be one user message"),
-        ("  - '[{\"role\": \"system\", \"content\": \"x\"}]'\n", "has no user message"),
+        ('  - \'[{"role": "assistant", "content": "x"}]\'\n', "must be one user message"),
+        ('  - \'[{"role": "system", "content": "x"}]\'\n', "has no user message"),
         ("  - '{% raw %}{{word}}{% endraw %} {{word}}'\n", "words that look like a slot"),
         ("  - \"{{ '{{' }}word}} {{word}}\"\n", "words that look like a slot"),
         ("  []\n", "it has no `prompts`"),
@@ -113,5 +116,5 @@ def test_a_file_that_is_empty_or_no_text_is_one_line(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(BadInput, match="here: is empty; write the instruction you use today"):
         read_written(tmp_path / "empty.txt", "here")
-    with pytest.raises(BadInput, match="cannot be read as a prompt.*save it as UTF-8"):
+    with pytest.raises(BadInput, match=r"cannot be read as a prompt.*save it as UTF-8"):
         read_written(tmp_path / "latin.txt", "here")

@@ -21,6 +21,7 @@ EXTRAS = {
     "train": ("trl", "peft", "datasets", "accelerate"),
     "text": ("sacrebleu", "rouge-score", "math-verify", "jinja2", "pyarrow", "datasets"),
     "samplers": ("cmaes", "scipy"),
+    "track": ("mlflow-skinny", "wandb", "tensorboard"),
     "postgres": ("psycopg",),
     "scale": ("ray",),
 }

@@ -29,7 +29,10 @@ def export(
     options: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="An option of the format; may be given again.", show_default=False
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the format; may be given again.",
+            show_default=False,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,

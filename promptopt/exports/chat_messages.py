@@ -37,7 +37,7 @@ def messages_json(layout: Layout) -> bytes:
 
 
 def _placeholders(layout: Layout) -> dict[str, str]:
-    """Return a placeholder for every column, such that each is found again where it was put, and only there."""
+    """Return a placeholder for every column that is found again where it was put, and only there."""
     for turn in count():
         found = {name: braces(name if not turn else f"{name} #{turn}") for name in layout.fields}
         if all(_unambiguous(message.pieces, found) for message in layout.messages):

@@ -1,8 +1,8 @@
 """DSPy: a module with the prompt's layout as its adapter, and the program state that it loads.
 
-DSPy's own adapters write messages of their own around an instruction. To get those that were scored, the module
-brings an adapter that lays them out as the prompt does; instruction and demonstrations are in the state, so
-DSPy's optimizers can go on from there.
+DSPy's own adapters write messages of their own around an instruction. To get those that were scored, the
+module brings an adapter that lays them out as the prompt does; instruction and demonstrations are in the
+state, so DSPy's optimizers can go on from there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DSPyProgram:
 
 
 def _keeps(instruction: str) -> bool:
-    """Return whether a DSPy signature keeps an instruction as it is: it cleans indents, and fills in an empty one."""
+    """Return whether a signature keeps an instruction: DSPy cleans indents, and replaces an empty one."""
     return bool(instruction) and inspect.cleandoc(instruction) == instruction
 
 

@@ -20,8 +20,8 @@ AS_JINJA = "{% if false %}filled in by Jinja, in one pass{% endif %}"
 class MLflowPrompt:
     """`prompt.json`, for `mlflow.genai.register_prompt(**json.load(open("prompt.json")))`.
 
-    Nothing is sent anywhere by the export itself. Where the plain syntax would not give the messages that were
-    scored (several columns, words that look like variables), the template is one for Jinja.
+    Nothing is sent anywhere by the export itself. Where the plain syntax would not give the messages that
+    were scored (several columns, words that look like variables), the template is one for Jinja.
     """
 
     def export(self, source: Source) -> Export:
@@ -53,9 +53,7 @@ def _template(layout: Layout, names: dict[str, str]) -> list[dict[str, str]]:
     if len(names) > 1 or variables != slots or any("{%" in content for content in contents):
         contents = written(jinja=True)
         contents[-1] += AS_JINJA
-    return [
-        {"role": one.role, "content": text} for one, text in zip(layout.messages, contents, strict=True)
-    ]
+    return [{"role": one.role, "content": text} for one, text in zip(layout.messages, contents, strict=True)]
 
 
 def _config(source: Source) -> dict[str, Any]:

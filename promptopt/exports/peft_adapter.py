@@ -32,7 +32,9 @@ class PeftAdapter:
         layout = lay_out(source.prompt, "peft", weights=True)
         base = self.base or _base(source.model)
         if not base:
-            raise ConfigError("export peft", "the model is not known", do="name it: --set base=FOLDER-OR-HUB-ID")
+            raise ConfigError(
+                "export peft", "the model is not known", do="name it: --set base=FOLDER-OR-HUB-ID"
+            )
         return Export(
             {**peft_files(adapter, base=base), "messages.json": messages_json(layout)},
             (*layout.notes, "PEFT is right for a row at a time; left-padded batches need the padding moved"),

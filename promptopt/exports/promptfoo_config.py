@@ -38,7 +38,9 @@ class PromptfooConfig:
             "providers": [_provider(source.model, source.decoding)],
             "tests": [{"vars": dict.fromkeys(names.values(), "")}],
         }
-        return Export({"promptfooconfig.yaml": (HEAD + dump(config)).encode()}, (*layout.notes, *renamed(names)))
+        return Export(
+            {"promptfooconfig.yaml": (HEAD + dump(config)).encode()}, (*layout.notes, *renamed(names))
+        )
 
 
 def _provider(model: str, decoding: Decoding | None) -> Any:

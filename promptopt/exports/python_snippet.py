@@ -38,7 +38,14 @@ def _message(message: MessageLayout) -> list[str]:
     """Return the source of one message, a piece or a line of text a line."""
     terms = [term for piece in message.pieces for term in _terms(piece)] or ['""']
     lines = [f"{'+ ' if place else ''}{term}" for place, term in enumerate(terms)]
-    return ["{", f'    "role": {message.role!a},', '    "content": (', *(f"        {x}" for x in lines), "    ),", "},"]
+    return [
+        "{",
+        f'    "role": {message.role!a},',
+        '    "content": (',
+        *(f"        {x}" for x in lines),
+        "    ),",
+        "},",
+    ]
 
 
 def _terms(piece: str | Slot) -> list[str]:

@@ -23,13 +23,20 @@ from promptopt.records import Example, FrozenMap
 from promptopt.template import Template
 from promptopt.testing.model import FakeModel
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
+)
 
 FORMATS = sorted(foreign.READERS)
-HARD = ("{", "}", "{{", "}}", "{%", "%}", "{#", "#}", "{{x}}", "$", "$x", "\\", "\\n", '"', "'", "`", "\r\n", "\r",
-        "\n", "\n\n", "\t", " ", "é", "日本", "🧑‍🚀", "\u2028", "\u202e", "\x00", "%s", "{0}", "<b>", "'''", '"""', "#", "-")  # fmt: skip
-hard_texts = st.lists(st.sampled_from(HARD) | st.text(max_size=3), max_size=6).map("".join).filter(
-    lambda text: not any("\ud800" <= letter <= "\udfff" for letter in text)
+HARD = (
+    "{", "}", "{{", "}}", "{%", "%}", "{#", "#}", "{{x}}", "$", "$x", "\\", "\\n", '"', "'", "`", "\r\n",
+    "\r", "\n", "\n\n", "\t", " ", "é", "日本", "🧑‍🚀", "\u2028", "\u202e", "\x00", "%s", "{0}", "<b>",
+    "'''", '"""', "-",
+)  # fmt: skip
+hard_texts = (
+    st.lists(st.sampled_from(HARD) | st.text(max_size=3), max_size=6)
+    .map("".join)
+    .filter(lambda text: not any("\ud800" <= letter <= "\udfff" for letter in text))
 )
 
 
@@ -51,7 +58,10 @@ def test_what_a_run_scored_is_what_the_tool_sends(tmp_path, format):
     made = export(folder, "messages" if format == "text" else format)
     render = foreign.READERS["messages" if format == "text" else format](made.files, tmp_path)
     with sqlite3.connect(folder / "journal.sqlite") as journal:
-        asked = {json.dumps(json.loads(request)["messages"]) for (request,) in journal.execute("SELECT request FROM calls")}
+        asked = {
+            json.dumps(json.loads(request)["messages"])
+            for (request,) in journal.execute("SELECT request FROM calls")
+        }
     cells = study.candidate(study.best).test.cells
     assert len(cells) > 10
     by_id = {row["id"]: row["input"] + ' {"k": "{{v}}"}\\' for row in rows()}
@@ -78,8 +88,9 @@ def check(format, prompt, row, folder):
     try:
         made = export(prompt, format)
     except ConfigError as refused:  # plain text cannot hold everything; the others can
-        assert format == "text" or "columns alone" in str(refused), refused
-        return
+        if format == "text" or "columns alone" in str(refused):
+            return
+        raise
     expected = rendered(prompt, row)
     assert foreign.READERS[format](made.files, folder)(row) == expected
 
@@ -88,7 +99,14 @@ def check(format, prompt, row, folder):
 def prompts(draw):
     texts = draw(st.lists(hard_texts, min_size=7, max_size=7))
     own = "{{instruction}}" if draw(st.booleans()) else "{{instruction}}\n\n{{demonstrations}}\n\n"
-    user = _without_slots(texts[0]) + own + _without_slots(texts[1]) + "{{q}}" + _without_slots(texts[2]) + "{{r}}"
+    user = (
+        _without_slots(texts[0])
+        + own
+        + _without_slots(texts[1])
+        + "{{q}}"
+        + _without_slots(texts[2])
+        + "{{r}}"
+    )
     system = _without_slots(texts[3]) + draw(st.sampled_from(["", "{{q}}", "{{instruction}}"]))
     shown = (Demonstration(FrozenMap(q=texts[4], r=""), texts[5]),) if draw(st.booleans()) else ()
     template = Template(user + _without_slots(texts[6]), system, "{{q}}={{r}}{{output}}")
@@ -121,7 +139,8 @@ def test_columns_that_are_no_identifiers_go_by_other_names():
     for format in ("jinja", "langchain", "mlflow", "promptfoo", "dspy"):
         (note,) = export(prompt, format).notes
         assert note == (
-            "columns go by other names there: 'first name' is first_name, 'class' is class_2, '2nd' is column_2nd"
+            "columns go by other names there: 'first name' is first_name, 'class' is class_2, "
+            "'2nd' is column_2nd"
         )
     made = export(prompt, "langchain").files
     (message,) = foreign.langchain(made, Path())({"first_name": "A", "class_2": "b", "column_2nd": "c"})
@@ -190,7 +209,7 @@ def test_mlflow_registers_and_loads_what_was_exported(tmp_path, monkeypatch):
 
 
 def test_promptfoo_renders_by_nunjucks_what_was_exported(tmp_path):
-    """By the real library where Node and nunjucks are at hand (NODE_PATH); its renderer needs nothing else."""
+    """By the real library, where Node and nunjucks are at hand (NODE_PATH)."""
     import os
 
     modules = os.environ.get("NODE_PATH", "")

@@ -36,7 +36,10 @@ def test_vectors_and_words_together_give_the_scores_that_were_measured(tmp_path,
     )
     prompt = replace(Prompt("a row"), adapter=adapter)
     made = export(prompt, "peft", tmp_path / "out", base=model.name)
-    assert json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == model.name
+    assert (
+        json.loads((tmp_path / "out" / "adapter_config.json").read_text())["base_model_name_or_path"]
+        == model.name
+    )
     messages = foreign.messages(made.files, tmp_path)({"input": "abc"})
     example = Example("1", FrozenMap(input="abc"))
     assert messages == [one._asdict() for one in prompt.render(example)]
@@ -60,7 +63,9 @@ def test_weights_go_with_peft_and_words_with_the_other_formats(tmp_path, model):
         export(Prompt("Go."), "peft")
     with pytest.raises(ConfigError, match="the model is not known; name it: --set base="):
         export(replace(Prompt("Go."), adapter=adapter), "peft")
-    with pytest.raises(ConfigError, match="trained weights, which the format cannot hold.*use the format peft"):
+    with pytest.raises(
+        ConfigError, match=r"trained weights, which the format cannot hold.*use the format peft"
+    ):
         export(replace(Prompt("Go."), adapter=adapter), "messages")
 
 
