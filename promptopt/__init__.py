@@ -4,7 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .answering import answer
     from .api import optimize, resume, run_job, score
+    from .api_async import aoptimize
     from .api_compare import compare
     from .data import Columns
     from .errors import PromptOptError
@@ -40,6 +42,8 @@ __all__ = [
     "Template",
     "Usage",
     "Verdict",
+    "answer",
+    "aoptimize",
     "compare",
     "export",
     "optimize",
@@ -53,6 +57,8 @@ _HOMES = {
     "data": ("Columns",),
     "errors": ("PromptOptError",),
     "exporting": ("export",),
+    "answering": ("answer",),
+    "api_async": ("aoptimize",),
     "api": ("optimize", "resume", "run_job", "score"),
     "api_compare": ("compare",),
     "proof.comparison": ("Comparison",),
