@@ -126,3 +126,30 @@ def test_doctor_says_when_nothing_usable_is_answered(tmp_path: Path, capsys: Cap
     make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
     assert main(["doctor", "promptopt.yaml"]) == 3
     assert "no usable answer: error" in capsys.readouterr().err
+
+
+def test_doctor_says_whether_keys_are_there_and_never_what_they_are(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret-of-mine")
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    job = JOB.replace(
+        "target: python/models.py:target",
+        "target: {model: openai/any, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY}",
+    )
+    make_world(tmp_path, job)
+    assert main(["doctor", "promptopt.yaml"]) == 3
+    said = capsys.readouterr()
+    assert row(said.out, "key") == ["OPENAI_API_KEY", "is", "set"]
+    assert row(said.out, "  key") == ["OTHER_KEY", "is", "not", "set"]
+    assert row(said.out, "  endpoint") == ["http://127.0.0.1:9/v1"]
+    assert "nothing answers there" in said.err
+    assert "secret" not in said.out + said.err
+
+
+def test_doctor_tries_the_other_models_where_one_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
+    assert main(["doctor", "promptopt.yaml"]) == 3
+    out = capsys.readouterr().out
+    assert "no usable answer" in " ".join(row(out, "  problem"))
+    assert "'Say hello.'" in out  # the proposer's reply
