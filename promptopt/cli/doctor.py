@@ -84,7 +84,9 @@ def _gpu(torch: Any, index: int) -> str:
         works = "works" if float((ones @ ones)[0, 0]) == 64 else "computes wrongly"
     except RuntimeError as error:  # in use by others, or not made for this build of torch
         return f"cuda:{index} {name}: cannot be used ({' '.join(str(error).split())[:120]})"
-    return f"cuda:{index} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, sm_{major}{minor}, {works}"
+    return (
+        f"cuda:{index} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, sm_{major}{minor}, {works}"
+    )
 
 
 def _key(variable: str) -> str:
@@ -110,7 +112,9 @@ def _probe_roles(config: Path, overrides: list[str] | None) -> None:
         tried.append(same)
         _say(role, spec.model)
         if spec.provider == "openai":
-            _say("  endpoint", redact(str(spec.options.get("base_url") or os.environ.get(BASE_URL) or OPENAI)))
+            _say(
+                "  endpoint", redact(str(spec.options.get("base_url") or os.environ.get(BASE_URL) or OPENAI))
+            )
             _say("  key", _key(str(spec.options.get("api_key_env") or DEFAULT_KEY)))
         try:
             _probe(build_model(spec))

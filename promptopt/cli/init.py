@@ -103,4 +103,3 @@ def _filled_in(text: str, data: Path, folder: Path, answer: str | None, prompt: 
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     return text
-
