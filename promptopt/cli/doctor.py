@@ -38,7 +38,7 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Say what is installed, what this machine has, and what a job's models can do; no key is ever printed."""
+    """Say what is installed, what this machine has, what a job's models can do; no key is ever printed."""
     _say("python", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}")
     for extra, packages in EXTRAS.items():
         _say(extra, _versions(extra, packages))
@@ -84,9 +84,8 @@ def _gpu(torch: Any, index: int) -> str:
         works = "works" if float((ones @ ones)[0, 0]) == 64 else "computes wrongly"
     except RuntimeError as error:  # in use by others, or not made for this build of torch
         return f"cuda:{index} {name}: cannot be used ({' '.join(str(error).split())[:120]})"
-    return (
-        f"cuda:{index} {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, sm_{major}{minor}, {works}"
-    )
+    memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    return f"cuda:{index} {name}, {memory}, sm_{major}{minor}, {works}"
 
 
 def _key(variable: str) -> str:
