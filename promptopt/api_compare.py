@@ -31,7 +31,7 @@ from .stages import Run
 from .strict_yaml import load as load_yaml
 
 Given = str | Path | Prompt
-"""A prompt, or the name of what holds one: a saved prompt.json, a text file, a run's folder."""
+"""A prompt, or the name of what holds one: a saved prompt.json, a text, a promptfoo file, a run's folder."""
 
 ON_ONE_JOB = "score the prompts on the rows of one job: give it with --job"
 

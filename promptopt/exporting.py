@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +17,7 @@ from .promptfile import exists, read_prompt
 from .runfolder import RunFolder
 from .strict_yaml import load as load_yaml
 
+UNPROVEN = "the run found no reliable improvement over your prompt"
 Given = str | Path | Prompt
 """A prompt, or the name of what holds one: a run's folder, a saved prompt.json, a text file."""
 
@@ -44,9 +46,11 @@ def export(
         >>> export("runs/latest", "langchain", "chat_prompt.json")
     """
     exporter: Exporter = plugins.build("exports", format, options)
-    made = exporter.export(source_of(given))
+    source = source_of(given)
+    made = exporter.export(source)
     if not isinstance(made, Export) or not made.files:
         raise ContractError(f"export {format}", "returned no files", got=type(made).__name__)
+    made = replace(made, notes=(*source.notes, *made.notes))
     if out is not None:
         for path, content in places(made.files, out).items():
             _write(path, content, force=force)
@@ -85,7 +89,8 @@ def _of_run(given: str, path: Path) -> Source:
     if "stop" in told:
         told["stop"] = tuple(told["stop"])
     name = model if isinstance(model, str) and "/" in model else ""
-    return Source(prompt, _name(folder.path.name), name, Decoding(**told) if told else None)
+    notes = () if result["verdict"]["reliable"] else (UNPROVEN,)
+    return Source(prompt, _name(folder.path.name), name, Decoding(**told) if told else None, notes)
 
 
 def places(files: Mapping[str, bytes], out: str | Path) -> dict[Path, bytes]:

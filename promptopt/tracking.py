@@ -41,7 +41,8 @@ def tracked(setup: Setup, folder: Path | None, listen: Listener) -> Iterator[tup
         yield listen, _nothing
         return
     tracking = _Tracking(listen, [_Worker(tracker) for tracker in setup.trackers])
-    tracking.send(lambda tracker: tracker.begin(about(setup, folder)))
+    told = about(setup, folder)
+    tracking.send(lambda tracker: tracker.begin(told))
     ends: list[Mapping[str, float | str]] = []
     try:
         yield tracking, lambda study: ends.append(summary(study))

@@ -20,8 +20,18 @@ def test_a_runs_winner_is_exported_with_what_is_known_of_its_target(tmp_path, mo
     assert (source.name, source.prompt.instruction) == ("capitals-001", "Write it in capitals.")
     assert source.model.endswith("models.py:target")
     assert source.decoding.max_tokens == 64
+    assert source.notes == ()
     po.export("runs/latest", "text", "mine.txt")
     assert po.compare(["mine.txt", "runs/latest"], job=".", split="select").pairs[0].gain == 0
+
+
+def test_a_winner_that_is_not_proven_is_exported_with_a_word_of_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_world(tmp_path)
+    assert main(["run", ".", "-q", "--set", "search=seed_only"]) == 0
+    assert po.export("runs/latest", "text").notes == (
+        "the run found no reliable improvement over your prompt",
+    )
 
 
 def test_files_of_every_kind_are_taken(tmp_path):

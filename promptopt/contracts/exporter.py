@@ -19,12 +19,14 @@ class Source:
         name: what the prompt is called where it goes; letters, digits, `.`, `-` and `_`.
         model: the target it was found for, as `provider/name`; empty where that is not known.
         decoding: how the target decoded; None where that is not known.
+        notes: what a reader must know of it, a line each.
     """
 
     prompt: Prompt
     name: str
     model: str = ""
     decoding: Decoding | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

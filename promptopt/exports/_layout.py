@@ -6,6 +6,7 @@ sends, what the prompt's program adds included.
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -98,7 +99,7 @@ def lay_out(prompt: Prompt, format_name: str, *, weights: bool = False) -> Layou
     if not isinstance(program, Single | FewShotChainOfThought | SelfConsistency):
         raise ConfigError(where, "the prompt's program takes several calls", got=program.name, do=WHOLE)
     names = sorted({*slots(prompt.template.user), *slots(prompt.template.system)} & prompt.template.names())
-    marks = _marks(repr(prompt.to_dict()), len(names))
+    marks = _marks(json.dumps(prompt.to_dict(), ensure_ascii=False), len(names))
     row = Example("", FrozenMap(dict(zip(names, marks, strict=True))))
     (ask, *_) = next(program.run(prompt.render(row), lambda text: text))
     back = dict(zip(marks, map(Slot, names), strict=True))

@@ -167,6 +167,13 @@ def test_what_a_program_adds_to_the_message_is_exported_with_it():
     assert made.notes == ("ask 3 times at temperature 0.7; the most frequent answer wins",)
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_marks_that_take_a_prompt_apart_may_be_in_it(tmp_path, format):
+    prompt = Prompt("Say \ue000\ue001 and \U000f0000.")
+    render = foreign.READERS[format](export(prompt, format).files, tmp_path)
+    assert render({"input": "\ue000"}) == rendered(prompt, {"input": "\ue000"})
+
+
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
