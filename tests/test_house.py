@@ -77,7 +77,15 @@ def test_the_core_imports_no_searcher_and_no_reward() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["promptopt.search", "promptopt.rewards", "promptopt.models", "promptopt.selection"]
+    "package",
+    [
+        "promptopt.search",
+        "promptopt.rewards",
+        "promptopt.models",
+        "promptopt.selection",
+        "promptopt.exports",
+        "promptopt.trackers",
+    ],
 )
 def test_plug_ins_hang_on_the_contracts_and_never_on_each_other_or_the_engine(package: str) -> None:
     engine = (

@@ -10,6 +10,7 @@ from worlds import JOB, make_world
 
 import promptopt as po
 from promptopt import tracking
+from promptopt.cli.main import main
 from promptopt.config import load_job
 from promptopt.errors import BadInput, ConfigError
 from promptopt.events import Notice
@@ -149,10 +150,12 @@ def test_nothing_is_tracked_unless_it_is_asked_for(tmp_path):
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 
-def test_a_job_names_its_trackers_and_may_be_resumed_with_others(tmp_path):
+def test_a_job_names_its_trackers_and_may_be_resumed_with_others(tmp_path, capsys):
     make_world(tmp_path, JOB + "trackers: [tensorboard, {name: mlflow, experiment: mine}]\n")
     job = load_job(tmp_path)
     assert [spec.name for spec in job.trackers] == ["tensorboard", "mlflow"]
+    assert main(["validate", str(tmp_path)]) == 0
+    assert "track    tensorboard, mlflow\n" in capsys.readouterr().out
     make_world(tmp_path, JOB + "trackers: tensorboard\n")
     assert load_job(tmp_path).trackers[0].name == "tensorboard"
     assert make_setup(lock={"trackers": ["a"]}).fingerprint == make_setup(lock={}).fingerprint
