@@ -26,7 +26,7 @@ from .study import Study
 
 WAITING = 10_000
 """Measurements that may wait for a slow tracker; further ones are dropped."""
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that the end of a run waits for its trackers."""
 
 
