@@ -37,7 +37,8 @@ class WandB:
 
         quiet = wandb.Settings(
             silent=True, console="off", save_code=False, disable_git=True, disable_code=True,
-            x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True,
+            x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False,
+            disable_job_creation=True, host="not told",
         )  # fmt: skip
         self._run = wandb.init(
             project=self.project,
