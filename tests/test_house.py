@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Return every module of the package by its import name."""
     found = {}
@@ -39,6 +41,7 @@ def sources() -> dict[str, Path]:
     return found
 
 
+@cache
 def imports(module: str, path: Path, *, top_level: bool = False) -> set[str]:
     """Return the modules of this package that a module imports, absolute names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
