@@ -18,6 +18,7 @@ def test_two_commands_after_installing_lead_to_a_verdict(capsys):
 
 def test_the_csv_is_one_as_people_have_them(tmp_path):
     first_verdict.write_rows(tmp_path / "words.csv")
-    rows = list(csv.DictReader((tmp_path / "words.csv").open(encoding="utf-8")))
+    with (tmp_path / "words.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == 230
     assert all(row["word"][1] == row["answer"] for row in rows)
