@@ -229,13 +229,18 @@ def power(runs: int, seed: int) -> bool:
 PARTS = {"coverage": coverage, "gaps": gaps, "alarms": alarms, "reused": reused, "power": power}
 
 
+def parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    made = argparse.ArgumentParser(description="Coverage, gap, false alarms and power of the verdict.")
+    made.add_argument("--parts", default=",".join(PARTS), help="some of these")
+    made.add_argument("--runs", type=int, default=1_000)
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
 def main() -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description="Coverage, gap, false alarms and power of the verdict.")
-    parser.add_argument("--parts", default=",".join(PARTS), help="some of these")
-    parser.add_argument("--runs", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser().parse_args()
     stats.RESAMPLES = 2_000
     started = time.monotonic()
     held = [PARTS[part](options.runs, options.seed) for part in options.parts.split(",")]

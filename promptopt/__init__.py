@@ -4,10 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .answering import answer
     from .api import optimize, resume, run_job, score
+    from .api_async import aoptimize
     from .api_compare import compare
     from .data import Columns
     from .errors import PromptOptError
+    from .exporting import export
     from .prompt import Demonstration, Prompt
     from .proof.comparison import Comparison
     from .proof.verdict import Verdict
@@ -39,7 +42,10 @@ __all__ = [
     "Template",
     "Usage",
     "Verdict",
+    "answer",
+    "aoptimize",
     "compare",
+    "export",
     "optimize",
     "resume",
     "run_job",
@@ -50,6 +56,9 @@ __all__ = [
 _HOMES = {
     "data": ("Columns",),
     "errors": ("PromptOptError",),
+    "exporting": ("export",),
+    "answering": ("answer",),
+    "api_async": ("aoptimize",),
     "api": ("optimize", "resume", "run_job", "score"),
     "api_compare": ("compare",),
     "proof.comparison": ("Comparison",),

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, Unpack
 
-from . import data, plugins
-from .callables import function_name
-from .calls import FREE_ENDPOINTS
-from .config import job_from_dict, model_from_python
+from .api_compare import read_prompt
+from .config import job_from_dict, load_job
 from .contracts.model import Decoding, LanguageModel
 from .contracts.reward import Reward
 from .contracts.searcher import Searcher
 from .contracts.selector import Selector
-from .data import Columns, Rows, Source
+from .contracts.tracker import Tracker
+from .data import Columns, Source
 from .errors import ConfigError, did_you_mean
 from .events import Listener, ignore
 from .forecast import Forecast, foresee
+from .from_python import as_record, setup_from_python
 from .job import Job
-from .parts import open_parts
 from .plan import Plan, make_plan
-from .programs import Program, program_from_dict
+from .programs import Program
 from .prompt import Prompt
 from .proof.pareto import Objective
-from .records import Budget, Evaluation, Price
+from .records import Budget, Evaluation
 from .run import answers_in, execute
 from .runfolder import RunFolder
-from .setup import Setup, build_model, check_searchers, from_job, label_entrants, read_rows
+from .setup import Setup, from_job, read_rows
 from .shared import announce, join, publish
-from .splits import Sizes, make_splits, sizes_for
+from .splits import Sizes
 from .stages import Run
 from .strict_yaml import load as load_yaml
 from .study import Study
-from .task import Task
 
-T = TypeVar("T", Budget, Sizes, Objective)
 Named = str | Mapping[str, Any]
 Function = Callable[..., Any]
 
@@ -68,6 +65,8 @@ class Options(TypedDict, total=False):
             that makes the same call of `optimize` with it, on any machine, takes part in the run, each buys
             a share of the answers, and all return the same result. ?study=NAME at the end of the URL tells
             runs apart.
+        trackers: told of the run's course besides its folder: names, mappings with `name` and options, or
+            Trackers.
     """
 
     test: Source | None
@@ -89,6 +88,7 @@ class Options(TypedDict, total=False):
     listen: Listener
     reuse: Sequence[str | Path]
     study: str | None
+    trackers: Sequence[Named | Tracker]
 
 
 def optimize(
@@ -137,7 +137,7 @@ def optimize(
         "search": search,
         **options,
     }
-    setup = _from_python(train, parts, _record(Budget, budget or Budget(), "budget"))
+    setup = setup_from_python(train, parts, as_record(Budget, budget or Budget(), "budget"))
     make_plan(setup)
     study, where = options.get("study"), options.get("folder", "runs")
     if study is not None:
@@ -240,8 +240,8 @@ def resume(
 
 
 def score(
-    job: Job,
-    prompts: Sequence[str | Prompt] = (),
+    job: Job | str | Path,
+    prompts: Sequence[str | Path | Prompt] = (),
     *,
     split: str = "select",
     rows: int | None = None,
@@ -251,8 +251,9 @@ def score(
     """Score prompts (none: the job's own) on rows of a split.
 
     Args:
-        job: gives rows, target, reward and budget.
-        prompts: texts as a person writes them, run with the program of the job's own prompt; or Prompts.
+        job: gives rows, target, reward and budget; or the path of its file.
+        prompts: texts as a person writes them, run with the program of the job's own prompt; paths of files
+            or runs; or Prompts.
         split: search, select or test.
         rows: only the first so many, in the job's seeded order.
         answers: a file that keeps every answer, so that an interrupted scoring goes on; None keeps nothing.
@@ -264,178 +265,20 @@ def score(
         JournalError: `answers` is no such file, or another process works on it.
         ModelError: the target cannot be used at all.
     """
-    setup = from_job(job)
+    setup = from_job(job if isinstance(job, Job) else load_job(job))
     examples = setup.task.splits.of(split, "score")
     seed = setup.task.seed_prompt
 
-    def read_text(text: str) -> Prompt:
-        return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
+    def read_one(given: str | Path | Prompt) -> Prompt:
+        if isinstance(given, str):
+            return replace(Prompt.parse(given, setup.task.fields), program=seed.program)
+        return read_prompt(str(given), given, setup)
 
-    read = [p if isinstance(p, Prompt) else read_text(p) for p in prompts] or [seed]
+    read = [read_one(given) for given in prompts] or [seed]
     with answers_in(answers) as journal:
         run = Run(setup, journal, Path(), listen=listen)
         evaluations = run.scorer.evaluate(read, examples[:rows], setup.task.reward_name, split)
     return list(zip(read, evaluations, strict=True))
-
-
-# --- from Python objects to a setup -------------------------------------------------------------------
-
-
-def _from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -> Setup:
-    columns = parts.get("columns", Columns())
-    rows = _rows(train, parts.get("test"), columns)
-    seed = parts.get("seed", 0)
-    splits = make_splits(
-        rows,
-        seed=seed,
-        sizes=sizes_for(rows, _record(Sizes, parts.get("sizes", Sizes()), "sizes")),
-        allow_duplicates=parts.get("allow_duplicates", False),
-    )
-    prompt = _prompt(parts["prompt"], rows.fields, parts.get("program"))
-    named = parts.get("optimize", ("instruction",))
-    names = (named,) if isinstance(named, str) else tuple(named)
-    open_parts(names, prompt)
-    reward, reward_name = _reward(parts["reward"])
-    target, price = _model(parts["target"], "target")
-    proposer, proposer_price = (
-        _model(parts["proposer"], "proposer") if "proposer" in parts else (target, price)
-    )
-    task = Task(
-        splits,
-        rows.fields,
-        prompt,
-        reward,
-        reward_name,
-        parts.get("description", ""),
-        names,
-    )
-    objective = parts.get("objective", Objective())
-    weighed = _record(
-        Objective, {"name": objective} if isinstance(objective, str) else objective, "objective"
-    )
-    weighed.check(price)
-    prices = {"target": price, "proposer": proposer_price}
-    searchers = _searchers(parts["search"])
-    check_searchers(searchers, task)
-    if budget.usd is not None and None in prices.values():
-        raise ConfigError(
-            "budget.usd", "the price of a model is not known", do="give it: {'model': …, 'price': …}"
-        )
-    return Setup(
-        name=parts.get("name", "run"),
-        task=task,
-        models={"target": target, "proposer": proposer},
-        prices={role: known for role, known in prices.items() if known is not None},
-        decoding=replace(parts.get("decoding", Decoding()), seed=seed),
-        searcher=searchers[0][1],
-        selector=_plugin("selectors", parts.get("selector", "paired_race")),
-        budget=budget,
-        seed=seed,
-        samples=parts.get("samples", 1),
-        finalists=parts.get("finalists", 5),
-        objective=weighed,
-        lock=_lock(parts, budget),
-        entrants=label_entrants(searchers),
-    )
-
-
-def _searchers(given: Any) -> list[tuple[str, Searcher]]:
-    """Return the searchers with their names; at least one."""
-    several = list(given) if isinstance(given, list | tuple) else [given]
-    if not several:
-        raise ConfigError("search", "no searcher is given", do="name one, such as ape")
-    return [(_searcher_name(one), _plugin("searchers", one)) for one in several]
-
-
-def _searcher_name(given: Any) -> str:
-    if isinstance(given, Mapping):
-        return str(given.get("name", ""))
-    return given if isinstance(given, str) else type(given).__name__
-
-
-def _record(kind: type[T], given: Any, where: str) -> T:
-    """Accept a record, or a mapping of its fields as in a job file."""
-    if isinstance(given, kind):
-        return given
-    if not isinstance(given, Mapping):
-        raise ConfigError(where, f"not a {kind.__name__}", got=given, do=f"give promptopt.{kind.__name__}(…)")
-    return plugins.construct(kind, dict(given), where)  # type: ignore[no-any-return]
-
-
-def _rows(train: Source, test: Source | None, columns: Columns) -> Rows:
-    rows = data.read(train, columns, name="train")
-    if test is None:
-        return rows
-    return rows.assign("train") + data.read(test, columns, name="test").assign("test")
-
-
-def _prompt(given: Any, fields: Sequence[str], program: Any) -> Prompt:
-    prompt = given if isinstance(given, Prompt) else Prompt.parse(str(given), tuple(fields))
-    prompt.template.check(fields)
-    if program is None:
-        return prompt
-    spec = {"name": program} if isinstance(program, str) else program
-    return replace(prompt, program=program_from_dict(dict(spec)) if isinstance(spec, Mapping) else spec)
-
-
-def _model(given: Any, role: str) -> tuple[LanguageModel, Price | None]:
-    if isinstance(given, Mapping) and not isinstance(given.get("model"), str):
-        model, _ = _model(given.get("model"), role)
-        return model, Price(**given["price"]) if "price" in given else None
-    if isinstance(given, str | Mapping):
-        spec = model_from_python(given, role)
-        return build_model(spec), spec.list_price
-    if isinstance(given, LanguageModel):
-        return given, Price() if given.identity.endpoint in FREE_ENDPOINTS else None
-    if callable(given):
-        return plugins.build("models", "python", {"function": given}), None
-    raise ConfigError(role, "not a model", got=given, do="give provider/name, a LanguageModel or a function")
-
-
-def _reward(given: Any) -> tuple[Reward, str]:
-    if isinstance(given, str | Mapping):
-        name = given if isinstance(given, str) else str(given.get("name"))
-        return _plugin("rewards", given), name
-    if isinstance(given, Reward):
-        return given, type(given).__name__
-    if callable(given):
-        return plugins.build("rewards", "python", {"function": given}), function_name(given)
-    raise ConfigError("reward", "not a reward", got=given, do="give a name, a Reward or a function")
-
-
-def _plugin(kind: plugins.Kind, given: Any) -> Any:
-    if isinstance(given, str):
-        return plugins.build(kind, given)
-    if isinstance(given, Mapping):
-        options = dict(given)
-        return plugins.build(kind, str(options.pop("name", "")), options)
-    return given
-
-
-def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
-    """Describe a run started from Python: enough to tell whether another one is the same."""
-    told = (
-        "target", "proposer", "reward", "search", "selector", "program", "optimize", "decoding", "seed",
-        "samples",
-    )  # fmt: skip
-    described = {
-        key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts
-    }
-    caps = {key: value for key, value in asdict(budget).items() if value is not None}
-    kept = {"study": study} if (study := parts.get("study")) is not None else {}
-    return {"python": True, "name": parts.get("name", "run"), **described, "budget": caps, **kept}
-
-
-def _describe(value: Any) -> Any:
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _describe(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_describe(inner) for inner in value]
-    if callable(value) and not isinstance(value, type) and not is_dataclass(value):
-        return function_name(value)
-    return repr(value) if is_dataclass(value) else type(value).__qualname__
 
 
 def _folder(where: str | Path, setup: Setup) -> RunFolder:

@@ -20,6 +20,8 @@ from .job import Job
 from .journal import Journal
 from .progress import one_line
 from .prompt import Prompt
+from .promptfile import exists
+from .promptfile import read_prompt as read_prompt_file
 from .proof.comparison import Comparison, Contender, check_confidence, contrast
 from .records import Evaluation
 from .run import answers_in
@@ -29,7 +31,7 @@ from .stages import Run
 from .strict_yaml import load as load_yaml
 
 Given = str | Path | Prompt
-"""A prompt, or the name of what holds one: a saved prompt.json, a text file, a run's folder."""
+"""A prompt, or the name of what holds one: a saved prompt.json, a text, a promptfoo file, a run's folder."""
 
 ON_ONE_JOB = "score the prompts on the rows of one job: give it with --job"
 
@@ -224,22 +226,16 @@ def read_prompt(name: str, given: Given, setup: Setup) -> Prompt:
         path = Path(given)
         if path.is_dir():
             given = _winner_of(name, path)
-        elif path.suffix == ".json":
-            given = Prompt.load(path)
         else:
-            try:
-                text = path.read_text(encoding="utf-8").rstrip("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(
-                    name, f"cannot be read as a prompt: {error}", do="save it as UTF-8 text"
-                ) from error
-            given = replace(Prompt.parse(text, fields), program=setup.task.seed_prompt.program)
+            given = read_prompt_file(path, name, fields)
+            if path.suffix != ".json":
+                given = replace(given, program=setup.task.seed_prompt.program)
     given.template.check(fields)
     return given
 
 
 def _must_exist(name: str, given: Given) -> None:
-    if not isinstance(given, Prompt) and not Path(given).exists():
+    if not isinstance(given, Prompt) and not Path(given).is_dir() and not exists(given):
         raise DataError(
             name, "no such prompt file or run folder", do="name a .json, a .txt, or a run's folder"
         )

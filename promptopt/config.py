@@ -15,10 +15,11 @@ from pydantic_core import ErrorDetails
 
 from . import plugins, strict_yaml
 from .data import HUB_PREFIX
-from .errors import BadInput, ConfigError, DataError, PluginError, did_you_mean
+from .errors import BadInput, ConfigError, PluginError, did_you_mean
 from .job import DecodingSpec, Job, ModelSpec, PluginSpec
 from .programs import PROGRAMS
 from .prompt import Prompt
+from .promptfile import exists, read_written
 from .strict_yaml import Document, KeyPath
 
 SHORT = {
@@ -30,6 +31,9 @@ PLUGINS: dict[str, plugins.Kind] = {"reward": "rewards", "search": "searchers", 
 SECRET_KEY = re.compile(r"(?i)(api[-_]?key|secret|password|token|authorization|bearer)")
 FUNCTION_FILE = re.compile(r"[^\n:]+\.py:[A-Za-z_]\w*")
 SECRET_VALUE = re.compile(r"\b(sk-|hf_|AIza|ghp_)[A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@")
+
+MODEL_SECRETS = "take it out, set it in the environment and name the variable with `api_key_env`"
+OTHER_SECRETS = "take it out; trackers read their own variables (WANDB_API_KEY, MLFLOW_TRACKING_URI, …)"
 
 AnySpec = TypeVar("AnySpec", ModelSpec, PluginSpec)
 
@@ -240,7 +244,7 @@ def _override(data: dict[str, Any], text: str, places: _Places) -> dict[str, Any
 
 def _refuse_secrets(data: Mapping[str, Any], places: _Places) -> None:
     """Stop before a key is copied into the run folder; the message never shows the value."""
-    for role in ("target", "proposer", "judge"):
+    for role in ("target", "proposer", "judge", "trackers"):
         for path, value in _leaves(data.get(role), (role,)):
             key = str(path[-1])
             named = SECRET_KEY.fullmatch(key.removeprefix("x-")) is not None
@@ -248,7 +252,7 @@ def _refuse_secrets(data: Mapping[str, Any], places: _Places) -> None:
                 raise ConfigError(
                     places.where(path),
                     f"{'.'.join(map(str, path))} holds a secret",
-                    do="take it out, set it in the environment and name the variable with `api_key_env`",
+                    do=OTHER_SECRETS if role == "trackers" else MODEL_SECRETS,
                 )
 
 
@@ -296,18 +300,16 @@ def _with_prompt_file(job: Job, base: Path, places: _Places) -> Job:
         return job
     file = base / job.prompt.file
     where = places.where(("prompt", "file"))
+    if not exists(file):
+        raise ConfigError(where, "no such prompt file", got=str(file))
     try:
-        if file.suffix == ".json":
-            saved = Prompt.load(file).to_dict()
-        else:
-            text = file.read_text(encoding="utf-8")
-            return job.model_copy(update={"prompt": type(job.prompt)(text=text.rstrip("\n"))})
-    except FileNotFoundError as error:
-        raise ConfigError(where, "no such prompt file", got=str(file)) from error
-    except (OSError, UnicodeDecodeError, DataError) as error:
-        raise ConfigError(
-            where, f"the prompt file cannot be read: {error}", do="save it as UTF-8 text"
-        ) from error
+        if file.suffix != ".json":
+            written = read_written(file, file.name)
+            spec = type(job.prompt)(text=written.text, system=written.system)
+            return job.model_copy(update={"prompt": spec})
+        saved = Prompt.load(file).to_dict()
+    except BadInput as error:
+        raise ConfigError(where, f"the prompt file cannot be read: {error}") from error
     if "adapter" in saved:
         raise ConfigError(
             where, "holds trained weights, which a job file cannot name", got=str(file),
@@ -344,6 +346,8 @@ def _check_plugins(job: Job, places: _Places) -> None:
     for place, searcher in enumerate(job.searchers):
         path: KeyPath = ("search", place) if several else ("search",)
         _check_plugin("searchers", path, searcher.name, searcher, places)
+    for place, tracker in enumerate(job.trackers):
+        _check_plugin("trackers", ("trackers", place), tracker.name, tracker, places)
     try:
         job.build_program()
     except ConfigError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -136,7 +137,10 @@ class PromptSpec(Spec):
     """The prompt to beat: one text, or its parts."""
 
     text: str | None = Field(default=None, description="instruction and layout in one, with {{column}} slots")
-    file: str | None = Field(default=None, description="a text file, or a prompt saved as JSON")
+    file: str | None = Field(
+        default=None,
+        description="a text file, a prompt saved as JSON, or a promptfoo configuration (FILE.yaml#LABEL)",
+    )
     instruction: str = Field(default="", description="what to do, in words")
     user: str | None = Field(default=None, description="layout of the user message")
     system: str = Field(default="", description="layout of the system message")
@@ -151,7 +155,8 @@ class PromptSpec(Spec):
 
     @model_validator(mode="after")
     def _one_form(self) -> PromptSpec:
-        texts = self.instruction or self.user or self.system or self.header
+        system = self.system if self.text is None else ""  # which a text may have beside it
+        texts = self.instruction or self.user or system or self.header
         parts = bool(texts or self.demonstrations or self.retriever)
         if (self.text is not None) + (self.file is not None) + parts != 1:
             raise ValueError("needs exactly one of `text`, `file`, or `instruction` with its layout")
@@ -169,6 +174,7 @@ class PromptSpec(Spec):
         """Return the seed prompt for rows with these input columns; its slots are checked."""
         if self.text is not None:
             instruction, template = parse_prompt(self.text, fields)
+            template = replace(template, system=self.system)
         else:
             default = Template.for_fields(fields)
             instruction, template = (
@@ -322,6 +328,17 @@ Searchers = Annotated[
 """One searcher, or several that compete; the tags are left out of messages like all that is in brackets."""
 
 
+def _in_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Mapping) else value
+
+
+Trackers = Annotated[
+    tuple[Plugin, ...],
+    BeforeValidator(_in_list, json_schema_input_type=str | PluginSpec | list[str | PluginSpec]),
+]
+"""One tracker, or a list."""
+
+
 class Job(Spec):
     """Everything a run needs to know."""
 
@@ -362,6 +379,9 @@ class Job(Spec):
     study: str | None = Field(
         default=None,
         description="PostgreSQL database that keeps the run, for workers to share: postgresql://HOST/DATABASE",
+    )
+    trackers: Trackers = Field(
+        default=(), description="where curves go besides the run's folder: tensorboard, mlflow, wandb"
     )
     seed: Annotated[int, BeforeValidator(_number)] = Field(
         default=0, ge=0, description="of everything random"

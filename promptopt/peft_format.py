@@ -43,6 +43,14 @@ def export_peft(adapter: Adapter, folder: str | Path, *, base: str) -> Path:
         ConfigError: PEFT has no such method.
         DataError: the weights are not here.
     """
+    target = Path(folder)
+    for name, content in peft_files(adapter, base=base).items():
+        write_whole(target / name, content)
+    return target
+
+
+def peft_files(adapter: Adapter, *, base: str) -> dict[str, bytes]:
+    """Return the files of a PEFT adapter by name; see `export_peft`."""
     if adapter.method not in TYPES:
         raise ConfigError(
             "export", "this method is not written for PEFT", got=adapter.method, do=f"use {', '.join(TYPES)}"
@@ -55,11 +63,8 @@ def export_peft(adapter: Adapter, folder: str | Path, *, base: str) -> Path:
         "inference_mode": True,
         **(_soft_config if adapter.vectors else _changed_config)(adapter.method, tensors, options),
     }
-    target = Path(folder)
     assert adapter.file is not None
-    write_whole(target / WEIGHTS, adapter.file.read_bytes())
-    write_whole(target / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    return target
+    return {WEIGHTS: adapter.file.read_bytes(), CONFIG: (json.dumps(config, indent=2) + "\n").encode()}
 
 
 def _soft_config(method: str, tensors: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Find searchers, rewards, models and selectors by name: entry points, one at a time, built-ins alike."""
+"""Find plug-ins of every kind by name: entry points, one at a time, built-ins alike."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import inspect
 import typing
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import MissingExtra, PluginError, did_you_mean
 
-Kind = Literal["searchers", "rewards", "models", "selectors"]
-KINDS: tuple[Kind, ...] = ("searchers", "rewards", "models", "selectors")
+Kind = Literal["searchers", "rewards", "models", "selectors", "exports", "trackers"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "safetensors"), "local"),
     **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
     **dict.fromkeys(("sacrebleu", "rouge_score", "math_verify", "jinja2", "pyarrow", "datasets"), "text"),
+    **dict.fromkeys(("mlflow", "wandb", "tensorboard"), "track"),
     "ray": "scale",
     "psycopg": "postgres",
     **dict.fromkeys(("cmaes", "scipy"), "samplers"),

@@ -18,6 +18,7 @@ from .runfolder import RunFolder, claimed
 from .setup import Setup
 from .stages import Run
 from .study import Study
+from .tracking import tracked
 
 
 def execute(
@@ -59,6 +60,7 @@ def execute(
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
         start = Contest if setup.entrants else Run
+        listen, finish = stack.enter_context(tracked(setup, folder.path if folder else None, listen))
         run = start(setup, journal, workdir, listen=listen, reuse=others)
         try:
             found = run.to_verdict(folder.path if folder else None)
@@ -68,6 +70,7 @@ def execute(
             if study is not None:
                 _bring_home(journal, folder.journal)
             folder.write_study(found)
+        finish(found)
         return found
 
 

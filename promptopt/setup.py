@@ -12,6 +12,7 @@ from . import data, plugins
 from .contracts.model import Decoding, LanguageModel
 from .contracts.searcher import ChecksTask, Searcher
 from .contracts.selector import Selector
+from .contracts.tracker import Tracker
 from .data import Columns, Rows
 from .errors import ConfigError
 from .job import Job, ModelSpec, PluginSpec
@@ -42,6 +43,7 @@ class Setup:
         lock: the job as plain data, for the run's folder; what it says decides whether two runs are the same.
         entrants: searchers that compete, by name, each on an equal share of the budget; empty: `searcher`
             works alone.
+        trackers: told of the run's course, besides its folder.
     """
 
     name: str
@@ -58,11 +60,13 @@ class Setup:
     objective: Objective = Objective()
     lock: Mapping[str, Any] = field(default_factory=dict)
     entrants: Mapping[str, Searcher] = field(default_factory=dict)
+    trackers: Sequence[Tracker] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the job and of all rows; a resumed run may raise its budget and be kept elsewhere."""
-        job = {key: value for key, value in self.lock.items() if key not in ("budget", "name", "study")}
+        """Digest of the job and of all rows; a resumed run may raise its budget or be kept elsewhere."""
+        aside = ("budget", "name", "study", "trackers")
+        job = {key: value for key, value in self.lock.items() if key not in aside}
         return digest([job, self.task.splits.fingerprint, self.task.seed_prompt.id])
 
 
@@ -101,6 +105,7 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
         objective=job.objective.to_record(),
         lock=job.to_lock(),
         entrants=label_entrants(searchers),
+        trackers=[build_plugin("trackers", spec) for spec in job.trackers],
     )
 
 

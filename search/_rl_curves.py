@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from promptopt.contracts.searcher import Session
 from promptopt.proof.stats import format_number
+from promptopt.trackers.tensorboard import Board
 
 from ._rl_judge import Judged
 from ._rl_log import StepLog
@@ -39,7 +39,7 @@ class Curves:
         self._curves = StepLog(folder / "curves.jsonl")
         self._folder = folder
         self._pending: dict[int, dict[str, float]] = {}
-        self._board: Any = None
+        self._board: Board | None = None
 
     def begin(self, steps: int) -> Iterator[tuple[int, list[str | None], list[float | None]]]:
         """Forget what came after `steps` steps, and yield (step, texts, rewards) of what came before."""
@@ -59,9 +59,7 @@ class Curves:
         self.points.append(point)
         self._curves.append({"step": step, "point": point})
         if self._board is not None:
-            for name, value in point.items():
-                self._board.add_scalar(f"rl/{name}", value, step)
-            self._board.flush()
+            self._board.add(step, {f"rl/{name}": value for name, value in point.items()})
         self.stopped = self._why_stop()
         return self.stopped or None
 
@@ -93,10 +91,9 @@ class Curves:
         return ""
 
 
-def _board(folder: Path, steps: int) -> Any:
-    """Return a TensorBoard writer that goes on after `steps` steps, or None where tensorboard is missing."""
+def _board(folder: Path, steps: int) -> Board | None:
+    """Return a board that goes on after `steps` steps, or None where tensorboard is missing."""
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        return Board(folder, purge=steps)
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=steps)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Return every module of the package by its import name."""
     found = {}
@@ -39,6 +41,7 @@ def sources() -> dict[str, Path]:
     return found
 
 
+@cache
 def imports(module: str, path: Path, *, top_level: bool = False) -> set[str]:
     """Return the modules of this package that a module imports, absolute names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -77,7 +80,15 @@ def test_the_core_imports_no_searcher_and_no_reward() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["promptopt.search", "promptopt.rewards", "promptopt.models", "promptopt.selection"]
+    "package",
+    [
+        "promptopt.search",
+        "promptopt.rewards",
+        "promptopt.models",
+        "promptopt.selection",
+        "promptopt.exports",
+        "promptopt.trackers",
+    ],
 )
 def test_plug_ins_hang_on_the_contracts_and_never_on_each_other_or_the_engine(package: str) -> None:
     engine = (
@@ -203,6 +214,7 @@ def test_a_built_wheel_holds_all_that_is_needed(tmp_path: Path) -> None:
     assert {
         "promptopt/py.typed",
         "promptopt/demo/demo.yaml",
+        "promptopt/exports/dspy_program.py.txt",
         "promptopt/demo/start.yaml",
         "promptopt/demo/rows.jsonl",
         "promptopt/demo/README.md",

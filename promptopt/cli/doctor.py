@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -15,12 +16,14 @@ from ._options import Overrides, job_of
 if TYPE_CHECKING:  # the help must not wait for these
     from ..contracts.model import LanguageModel, Outcome, Request
 
+DEFAULT_KEY, BASE_URL, OPENAI = "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1"
 EXTRAS = {
     "base": ("promptopt", "numpy", "openai", "optuna", "pydantic", "typer", "rich", "PyYAML"),
     "local": ("torch", "transformers", "safetensors"),
     "train": ("trl", "peft", "datasets", "accelerate"),
     "text": ("sacrebleu", "rouge-score", "math-verify", "jinja2", "pyarrow", "datasets"),
     "samplers": ("cmaes", "scipy"),
+    "track": ("mlflow-skinny", "wandb", "tensorboard"),
     "postgres": ("psycopg",),
     "scale": ("ray",),
 }
@@ -35,11 +38,13 @@ def doctor(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Say what is installed and what a job's models can do."""
+    """Say what is installed, what this machine has, what a job's models can do; no key is ever printed."""
     _say("python", f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}")
     for extra, packages in EXTRAS.items():
         _say(extra, _versions(extra, packages))
-    _say("device", _device())
+    for line in _devices():
+        _say("device", line)
+    _say("key", _key(DEFAULT_KEY))
     if config is not None:
         _probe_roles(config, overrides)
 
@@ -60,28 +65,63 @@ def _versions(extra: str, packages: tuple[str, ...]) -> str:
     return text
 
 
-def _device() -> str:
+def _devices() -> list[str]:
+    """Say what local models can run on; every GPU is tried."""
     try:
         import torch
     except ImportError:
-        return "local models need the extra `local`"
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return f"cuda: {', '.join(names)}"
-    return f"{'mps' if torch.backends.mps.is_available() else 'cpu'}, {torch.get_num_threads()} threads"
+        return ["local models need the extra `local`"]
+    gpus = [_gpu(torch, index) for index in range(torch.cuda.device_count())]
+    other = "mps" if torch.backends.mps.is_available() else "cpu"
+    return gpus or [f"{other}, {torch.get_num_threads()} threads"]
+
+
+def _gpu(torch: Any, index: int) -> str:
+    name, (major, minor) = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+        ones = torch.ones(64, 64, device=f"cuda:{index}", dtype=torch.bfloat16)
+        works = "works" if float((ones @ ones)[0, 0]) == 64 else "computes wrongly"
+    except RuntimeError as error:  # in use by others, or not made for this build of torch
+        return f"cuda:{index} {name}: cannot be used ({' '.join(str(error).split())[:120]})"
+    memory = f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    return f"cuda:{index} {name}, {memory}, sm_{major}{minor}, {works}"
+
+
+def _key(variable: str) -> str:
+    """Say whether a key is there, never what it is."""
+    from ..redact import secret
+
+    return f"{variable} is {'set' if secret(variable) else 'not set'}"
 
 
 def _probe_roles(config: Path, overrides: list[str] | None) -> None:
-    from ..setup import build_models
+    """Try each model of a job; what is wrong with one does not keep the others from being tried."""
+    from ..errors import PromptOptError
+    from ..redact import redact
+    from ..setup import build_model
 
     job = job_of(config, overrides)
     tried: list[Any] = []
-    for role, model in build_models(job.roles).items():
-        if any(model is known for known in tried):
+    failed: list[PromptOptError] = []
+    for role, spec in job.roles.items():
+        same = (spec.model, spec.options)
+        if same in tried:
             continue
-        tried.append(model)
-        _say(role, job.roles[role].model)
-        _probe(model)
+        tried.append(same)
+        _say(role, spec.model)
+        if spec.provider == "openai":
+            _say(
+                "  endpoint", redact(str(spec.options.get("base_url") or os.environ.get(BASE_URL) or OPENAI))
+            )
+            _say("  key", _key(str(spec.options.get("api_key_env") or DEFAULT_KEY)))
+        try:
+            _probe(build_model(spec))
+        except PromptOptError as error:
+            _say("  problem", str(error))
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _probe(model: LanguageModel) -> None:

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError
-from . import compare, doctor, init, listing, propose, run, score, validate, worker
+from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
 
 INTERRUPTED = 130
 
@@ -31,6 +31,7 @@ app.command("worker")(worker.worker)
 app.command("score")(score.score)
 app.command("propose")(propose.propose)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("ls")(listing.ls)
 app.command("validate")(validate.validate)
 app.command("doctor")(doctor.doctor)

@@ -146,6 +146,8 @@ def print_plan(job: Job, planned: Plan) -> None:
         lines["weigh"] = (
             f"reward against {job.objective.cost.replace('_', ' ')}, {WINS[job.objective.prefer]}"
         )
+    if job.trackers:
+        lines["track"] = ", ".join(tracker.name for tracker in job.trackers)
     if planned.search_calls == 0:
         enough = planned.baseline_calls + planned.final_calls
         lines["note"] = f"no calls are left to search with; give budget.calls well over {count(enough)}"

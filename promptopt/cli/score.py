@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ._options import Answers, Config, Overrides, job_of
-
-if TYPE_CHECKING:  # the help must not wait for it
-    from ..prompt import Prompt
 
 LOOKED_AT = "test rows you have looked at no longer prove anything about prompts you choose by them"
 
@@ -75,19 +72,14 @@ def score(
     console().print(table)
 
 
-def _read(text: str) -> str | Prompt:
-    """Take a text as it is, a file by what it holds."""
+def _read(text: str) -> str | Path:
+    """Tell a file from a text."""
     from ..errors import DataError
-    from ..prompt import Prompt
+    from ..promptfile import exists
 
     path = Path(text)
-    if "\n" in text or len(text) > 250 or not path.is_file():
-        if path.suffix in (".json", ".txt") and " " not in text:
+    if "\n" in text or len(text) > 250 or not exists(path):
+        if path.suffix in (".json", ".txt", ".yaml") and " " not in text:
             raise DataError(text, "no such prompt file")
         return text
-    if path.suffix == ".json":
-        return Prompt.load(path)
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(text, f"cannot be read as a prompt: {error}", do="save it as UTF-8 text") from error
+    return path

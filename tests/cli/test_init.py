@@ -50,6 +50,54 @@ def test_the_demo_is_ready_to_run(tmp_path: Path) -> None:
     )
 
 
+def reviews(folder: Path, header: str = "text,label") -> Path:
+    lines = [f'"a film, number {i}",{"good" if i % 2 else "bad"}' for i in range(60)]
+    file = folder / "my reviews.csv"
+    file.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return file
+
+
+def test_a_job_is_filled_in_for_rows_of_ones_own(tmp_path: Path, capsys: Capture) -> None:
+    data = reviews(tmp_path)
+    assert main(["init", str(tmp_path / "job"), "--data", str(data)]) == 0
+    assert "next: promptopt run" in capsys.readouterr().out
+    setup = from_job(load_job(tmp_path / "job"))
+    assert setup.task.fields == ("text",)
+    row = setup.task.splits.search[0]
+    assert row.answer in ("good", "bad")
+    (message,) = setup.task.seed_prompt.render(row)
+    assert message.content == f"Answer in a few words.\n\nInput: {row.inputs['text']}\nOutput:"
+    assert setup.decoding.max_tokens == 16
+
+
+def test_the_answer_and_the_prompt_can_be_named(tmp_path: Path, capsys: Capture) -> None:
+    data = reviews(tmp_path, "text,is it #1?")
+    assert main(["init", str(tmp_path), "--data", str(data)]) == 2
+    assert "no answer column" in (err := capsys.readouterr().err)
+    assert err.endswith("name it with --answer\n")
+    argv = ["init", str(tmp_path), "--data", str(data), "--answer", "is it #1?"]
+    assert main([*argv, "--prompt", "  Rate: {{text}} #1\n: a"]) == 0
+    setup = from_job(load_job(tmp_path))
+    row = setup.task.splits.search[0]
+    assert setup.task.seed_prompt.render(row)[0].content == f"  Rate: {row.inputs['text']} #1\n: a"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--prompt", "x"], "--answer and --prompt are about rows of yours"),
+        (["--demo", "--data", "x.csv"], "--demo brings its own rows"),
+        (["--data", "gone.csv"], "gone.csv"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    tmp_path: Path, capsys: Capture, argv: list[str], said: str
+) -> None:
+    assert main(["init", str(tmp_path), *argv]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "promptopt.yaml").exists()
+
+
 def test_files_that_are_there_are_kept_unless_forced(tmp_path: Path, capsys: Capture) -> None:
     file = tmp_path / "promptopt.yaml"
     file.write_text("mine", encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from worlds import JOB, make_world
 
+from promptopt.cli.doctor import _gpu
 from promptopt.cli.main import main
 from promptopt.prompt import Prompt
 from promptopt.runfolder import RunFolder
@@ -126,3 +127,51 @@ def test_doctor_says_when_nothing_usable_is_answered(tmp_path: Path, capsys: Cap
     make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
     assert main(["doctor", "promptopt.yaml"]) == 3
     assert "no usable answer: error" in capsys.readouterr().err
+
+
+def test_doctor_says_whether_keys_are_there_and_never_what_they_are(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-secret-of-mine")
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    job = JOB.replace(
+        "target: python/models.py:target",
+        "target: {model: openai/any, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY}",
+    )
+    make_world(tmp_path, job)
+    assert main(["doctor", "promptopt.yaml"]) == 3
+    said = capsys.readouterr()
+    assert row(said.out, "key") == ["OPENAI_API_KEY", "is", "set"]
+    assert row(said.out, "  key") == ["OTHER_KEY", "is", "not", "set"]
+    assert row(said.out, "  endpoint") == ["http://127.0.0.1:9/v1"]
+    assert "nothing answers there" in said.err
+    assert "secret" not in said.out + said.err
+
+
+def test_doctor_tries_the_other_models_where_one_cannot_be_used(tmp_path: Path, capsys: Capture) -> None:
+    make_world(tmp_path, JOB.replace("models.py:target", "models.py:broken"))
+    assert main(["doctor", "promptopt.yaml"]) == 3
+    out = capsys.readouterr().out
+    assert "no usable answer" in " ".join(row(out, "  problem"))
+    assert "'Say hello.'" in out  # the proposer's reply
+
+
+def test_doctor_tries_a_gpu_and_says_what_it_has() -> None:
+    """On a stand-in for torch: the real one is where there is a GPU."""
+    from types import SimpleNamespace
+
+    import torch
+
+    cuda = SimpleNamespace(
+        get_device_name=lambda index: "Big GPU",
+        get_device_capability=lambda index: (9, 0),
+        mem_get_info=lambda index: (60 * 2**30, 80 * 2**30),
+    )
+    fake = SimpleNamespace(cuda=cuda, ones=lambda *size, device, dtype: torch.ones(*size), bfloat16=None)
+    assert _gpu(fake, 1) == "cuda:1 Big GPU, 60.0 of 80.0 GiB free, sm_90, works"
+
+    def broken(index: int) -> None:
+        raise RuntimeError("CUDA error:\n no kernel image")
+
+    cuda.mem_get_info = broken
+    assert _gpu(fake, 0) == "cuda:0 Big GPU: cannot be used (CUDA error: no kernel image)"

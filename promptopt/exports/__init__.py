@@ -1,0 +1,1 @@
+"""Formats that a prompt is exported to, one a file."""
