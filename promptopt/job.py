@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -44,9 +45,13 @@ class Spec(BaseModel):
         return {k: v for k, v in data.items() if v is not None or k in self.model_fields_set}
 
 
+DIGITS = re.compile(r"\s*[+-]?[0-9_]+\s*")
+
+
 def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
+    """Refuse what Python takes for a number though it may mean another: `true`, `007`, `1_000`."""
+    if isinstance(value, bool) or (isinstance(value, str) and DIGITS.fullmatch(value)):
+        raise ValueError("must be a number, of at most 18 digits and written as one: 7, not 007 or '7'")
     return value
 
 

@@ -90,9 +90,13 @@ class Journal:
         self._under_way: dict[str, list[int]] = {}
         self._store = open_store(place, read_only=read_only)
         try:
-            version = self.get_meta("schema_version")
-        except sqlite3.DatabaseError as error:
-            raise JournalError(self.path, f"cannot be opened as a journal: {error}") from error
+            self._check_version(read_only)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _check_version(self, read_only: bool) -> None:
+        version = self.get_meta("schema_version")
         if version is None and not read_only:
             version = self.settle_meta("schema_version", SCHEMA_VERSION)
         if version != SCHEMA_VERSION:

@@ -179,6 +179,7 @@ class _Composer(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, ya
 
 def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> Any:
     if isinstance(node, yaml.ScalarNode):
+        _check_unicode(node, source)
         return scalar(node.value) if node.tag == "plain" else node.value
     if isinstance(node, yaml.SequenceNode):
         items = []
@@ -192,9 +193,20 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: st
         where = f"{source} line {line}"
         if not isinstance(key_node, yaml.ScalarNode):
             raise ConfigError(where, "a key must be a word", do="write `{{name}}` slots inside quotes")
+        _check_unicode(key_node, source)
         key = key_node.value
         if key in mapping:
             raise ConfigError(where, f"key {key!r} appears twice", do=f"first on line {lines[(*path, key)]}")
         lines[(*path, key)] = line
         mapping[key] = _value(value_node, (*path, key), lines, source)
     return mapping
+
+
+def _check_unicode(node: yaml.ScalarNode, source: str) -> None:
+    try:
+        node.value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        where = f"{source} line {node.start_mark.line + 1}"
+        raise ConfigError(
+            where, "half a surrogate pair", got=node.value[error.start], do="write the whole character"
+        ) from error

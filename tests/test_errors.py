@@ -32,7 +32,7 @@ def test_what_is_not_given_is_left_out_but_falsy_values_are_shown():
         ("PluginError", 2),
         ("ModelError", 3),
         ("AuthError", 3),
-        ("UnsupportedError", 3),
+        ("UnsupportedError", 2),
         ("BudgetExhausted", 4),
         ("JournalError", 2),
         ("SealedSplit", 1),

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from ..errors import PromptOptError
+from ..errors import PromptOptError, printable
 from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
 
 INTERRUPTED = 130
@@ -89,5 +89,5 @@ def _usage(error: TyperException) -> str:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    print(" ".join(message.split()), file=sys.stderr)
+    print(printable(" ".join(message.split())), file=sys.stderr)
     return code
