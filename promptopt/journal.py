@@ -311,10 +311,25 @@ class Journal:
                 PUT_ATTEMPT, [(key, role, u.prompt_tokens, u.completion_tokens, now, 1) for u in shares]
             )
 
+    def set_apart(self, role: str) -> None:
+        """Keep on the bill what a role's calls have taken, and let none of them count any longer."""
+        with self.batch():
+            self._flush()
+            rows = self._store.query(
+                "SELECT key, attempts, prompt_tokens, completion_tokens FROM calls WHERE role = ?", (role,)
+            )
+            for key, attempts, prompt_tokens, completion_tokens in rows:
+                self.write_off(key, role, attempts, Usage(prompt_tokens, completion_tokens))
+            self._store.write(
+                "UPDATE calls SET attempts = 0, prompt_tokens = 0, completion_tokens = 0 WHERE role = ?",
+                [(role,)],
+            )
+
     def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
         """Record a candidate; one that is known already keeps its first lineage."""
         origin, parents = content.get("origin", ""), canonical_json(content.get("parents", []))
-        row = (identifier, canonical_json(content), origin, parents, time.time())
+        text = canonical_json(content).encode("utf-8", "replace").decode()
+        row = (identifier, text, origin, parents, time.time())
         with self._lock:
             self._store.write(PUT_PROMPT, [row])
 

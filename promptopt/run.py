@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from .aliases import ModelChanged
 from .contest import Contest
 from .errors import JournalError
 from .events import Listener, Notice, ignore
@@ -59,19 +60,36 @@ def execute(
             listen(Notice(f"{again} calls that failed are tried again"))
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
-        start = Contest if setup.entrants else Run
         listen, finish = stack.enter_context(tracked(setup, folder.path if folder else None, listen))
-        run = start(setup, journal, workdir, listen=listen, reuse=others)
-        try:
-            found = run.to_verdict(folder.path if folder else None)
-        finally:
-            run.note_time()
+        found = _to_verdict(setup, journal, workdir, listen, others, folder.path if folder else None)
         if folder is not None:
             if study is not None:
                 _bring_home(journal, folder.journal)
             folder.write_study(found)
         finish(found)
         return found
+
+
+def _to_verdict(
+    setup: Setup,
+    journal: Journal,
+    workdir: Path,
+    listen: Listener,
+    reuse: Sequence[Journal],
+    folder: Path | None,
+) -> Study:
+    """Run; if another model answers under a name, say so and run again for that one."""
+    start = Contest if setup.entrants else Run
+    while True:
+        run = start(setup, journal, workdir, listen=listen, reuse=reuse)
+        try:
+            return run.to_verdict(folder)
+        except ModelChanged as change:
+            if setup.task.splits.opened:  # its rows have been seen: only a fresh process may open them again
+                raise
+            listen(Notice(f"{change.where}: {change.problem}; the search begins anew"))
+        finally:
+            run.note_time()
 
 
 @contextmanager

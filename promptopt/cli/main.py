@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError, printable
+from ..telemetry import switch_off
 from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
 
 INTERRUPTED = 130
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors that promptopt raises on purpose end in one line. Anything else is a bug of ours, so its
     traceback stays.
     """
+    switch_off()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a letter gets an escape for it; it must not stop a run.

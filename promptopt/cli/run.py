@@ -262,9 +262,17 @@ def print_front(study: Study) -> None:
 def _watched(
     start: Callable[[Listener], Study], title: str, place: Path, *, quiet: bool, fresh: bool
 ) -> None:
+    from ..interrupt import drained
     from ..progress import progress_for
 
-    with _way_on(place, fresh), progress_for(sys.stdout, title, quiet=quiet) as progress:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    with (
+        _way_on(place, fresh),
+        progress_for(sys.stdout, title, quiet=quiet) as progress,
+        drained(say),
+    ):
         study = start(progress)
     if quiet:
         print(study.verdict.line)

@@ -32,6 +32,7 @@ from ..contracts.model import (
     always,
 )
 from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
+from ..telemetry import switch_off
 from ._batch import Job, Pair
 from ._folder import find_folder, version_of
 from ._render import Renderer, insertion_markers
@@ -355,6 +356,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _transformers(where: str) -> Any:
+    switch_off()
     try:
         import torch  # noqa: F401  (transformers alone would import, and fail later in many words)
         import transformers
