@@ -22,7 +22,9 @@ def storable(outcome: Outcome) -> Outcome:
     """
     if isinstance(outcome, Completion):
         text = conceal(outcome.text.encode("utf-8", "replace").decode())
-        return outcome if text == outcome.text else replace(outcome, text=text)
+        served = outcome.served and conceal(outcome.served.encode("utf-8", "replace").decode())
+        same = (text, served) == (outcome.text, outcome.served)
+        return outcome if same else replace(outcome, text=text, served=served)
     if isinstance(outcome, Failure):
         return replace(outcome, message=redact(outcome.message.encode("utf-8", "replace").decode()))
     return outcome

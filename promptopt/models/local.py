@@ -211,6 +211,7 @@ class LocalModel:
 
     @cached_property
     def _engine(self) -> Engine:
+        switch_off()  # before transformers is imported
         from ._cascade import supported
         from ._network import FORWARD_TOKENS, room
         from ._packed import PackedEngine
