@@ -22,7 +22,7 @@ from promptopt.journal import Journal
 
 
 def waiting(messages: Any, body: Any) -> Reply:
-    return Reply(hash_reply(messages, body), delay=0.3)
+    return Reply(hash_reply(messages, body), delay=0.2)
 
 
 def write_job(folder: Path, url: str, **changes: Any) -> Path:
@@ -93,6 +93,25 @@ def test_a_second_interrupt_stops_at_once(server: LoopbackServer, tmp_path: Path
     assert process.returncode == 130
     server.reply = hash_reply
     finish(config, folder)
+
+
+def test_a_second_process_is_turned_away_and_harms_nothing(server: LoopbackServer, tmp_path: Path) -> None:
+    config, folder = write_job(tmp_path, server.url), tmp_path / "run"
+    first = start(config, folder)
+    wait_until(lambda: server.calls > CONCURRENCY)
+    server.reply = hash_reply
+    second = subprocess.run(
+        [sys.executable, "-m", "promptopt.cli", "resume", str(folder), "-q"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if first.poll() is None:
+        assert second.returncode == 2
+        assert second.stderr == f"{folder}: another process is working on it; wait for it, or stop it\n"
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 0, err.decode()
+    assert out.decode().strip() == finish(config, tmp_path / "whole")["line"]
 
 
 def test_an_interrupt_while_no_call_is_under_way_stops_at_once(tmp_path: Path) -> None:
