@@ -59,8 +59,14 @@ class Report:
         return sum(self.inputs.values())
 
 
-def fuzz(inputs: int, seed: int, only: Sequence[str] = (), most: int = 20) -> Report:
-    """Try so many inputs, shared among the targets; stop at `most` findings."""
+def fuzz(
+    inputs: int,
+    seed: int,
+    only: Sequence[str] = (),
+    most: int = 20,
+    say: Callable[[object], object] = lambda _: None,
+) -> Report:
+    """Try so many inputs, shared among the targets; stop at `most` findings, each of which is told at once."""
     report = Report()
     names = [name for name in TARGETS if not only or name in only]
     for place, name in enumerate(names):
@@ -72,8 +78,10 @@ def fuzz(inputs: int, seed: int, only: Sequence[str] = (), most: int = 20) -> Re
             report.inputs[name] += 1
             if (finding := attempt(name, target.read, text, within, report)) is not None:
                 report.findings.append(finding)
+                say(finding)
                 if len(report.findings) >= most:
                     return report
+        say(f"{name}: {report.inputs[name]:,} inputs")
     return report
 
 
@@ -169,24 +177,27 @@ def counts(of: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in of.items())
 
 
+def parser() -> argparse.ArgumentParser:
+    """Make the reader of the command line."""
+    made = argparse.ArgumentParser(description="Fuzz what reads other people's texts.")
+    made.add_argument("--inputs", type=int, default=1_000_000)
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--only", default="", help=f"some of {', '.join(TARGETS)}")
+    made.add_argument("--engine", choices=("own", "atheris"), default="own")
+    return made
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Fuzz, and print what was found."""
-    parser = argparse.ArgumentParser(description="Fuzz what reads other people's texts.")
-    parser.add_argument("--inputs", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help=f"some of {', '.join(TARGETS)}")
-    parser.add_argument("--engine", choices=("own", "atheris"), default="own")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     only = [name for name in options.only.split(",") if name]
     if unknown := set(only) - set(TARGETS):
-        parser.error(f"no target {sorted(unknown)[0]!r}; choose from {', '.join(TARGETS)}")
+        parser().error(f"no target {sorted(unknown)[0]!r}; choose from {', '.join(TARGETS)}")
     if options.engine == "atheris":
         run_atheris(only[0] if only else "replies", options.inputs, options.seed)
         return 0
     begun = time.monotonic()
-    report = fuzz(options.inputs, options.seed, only)
-    for finding in report.findings:
-        print(finding)
+    report = fuzz(options.inputs, options.seed, only, say=lambda told: print(told, flush=True))
     print(
         f"{report.total:,} inputs ({counts(report.inputs)}), {len(report.findings)} not survived, "
         f"slowest {report.slowest:.2f} s, {time.monotonic() - begun:.0f} s in all"

@@ -5,9 +5,10 @@
 
 The server is a process of its own. It answers after a while, or not at all: errors, refusals with
 Retry-After, lost connections, cut and senseless replies, silence. A hundredth of the rows it never answers.
-Runs follow each other in one process, on one model, each with a journal of its own. After each, every cell must be there:
-right, or failed where it had to fail; the calls on the bill must be those that the server counted. Memory,
-threads, open files and tasks must be at the end what they were when all was warm. Exit code 1 if not.
+Runs follow each other in one process, on one model, each with a journal of its own. After each, every cell
+must be there: right, or failed where it had to fail; the calls on the bill must be those that the server
+counted. Memory, threads, open files and tasks must be at the end what they were when all was warm. Exit code
+1 if not.
 """
 
 from __future__ import annotations
@@ -188,8 +189,8 @@ class Report:
         begun, warm, end = self.samples[0], self.samples[max(1, len(self.samples) // 5)], self.samples[-1]
         share = self.retried / max(1, self.calls)
         lines = [
-            f"{self.runs} runs, {self.cells:,} cells ({self.failed} failed as they had to), {self.calls:,} calls "
-            f"({self.retried:,} repeated, {share:.1%}) in {self.seconds:.0f} s",
+            f"{self.runs} runs, {self.cells:,} cells ({self.failed} failed as they had to), "
+            f"{self.calls:,} calls ({self.retried:,} repeated, {share:.1%}) in {self.seconds:.0f} s",
             f"first {begun}; warm {warm}; end {end}",
             *(f"NOT SURVIVED: {problem}" for problem in self.problems[:10]),
         ]
@@ -274,16 +275,21 @@ def started(delay: float, seed: int) -> Iterator[str]:
             process.stdin.close()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Load, and print what became of it."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Make the reader of the command line."""
+    made = argparse.ArgumentParser(
         description="Load the engine for minutes, and look for what is lost or leaks."
     )
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--serve", type=float, default=None, help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    made.add_argument("--minutes", type=float, default=10.0)
+    made.add_argument("--concurrency", type=int, default=64)
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--serve", type=float, default=None, help=argparse.SUPPRESS)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Load, and print what became of it."""
+    options = parser().parse_args(argv)
     if options.serve is not None:
         serve(options.serve, options.seed)
         return 0

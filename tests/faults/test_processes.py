@@ -228,8 +228,8 @@ def test_a_lock_file_of_a_process_that_is_gone_keeps_nobody_out(tmp_path: Path) 
         assert run_job(job_from_dict(made), folder=tmp_path / "run").stopped == "finished"
 
 
-def test_the_environment_decides_nothing_about_where_bytes_go(tmp_path: Path) -> None:
-    """A run writes into its folder and the temporary folder alone."""
+def test_a_run_writes_into_its_folder_alone(tmp_path: Path) -> None:
+    """Neither a home folder nor a cache is touched."""
     home = tmp_path / "home"
     home.mkdir()
     with LoopbackServer(hash_reply) as server:
