@@ -53,15 +53,18 @@ class Aliases:
         """
         names, served = self._names(identity), str(outcome.served)
         where = f"{identity.model} at {identity.endpoint}"
-        if served in names:
+        # Another process that shares the journal may have gone over already.
+        noted = list(self._journal.get_meta(_key(identity)) or names)
+        if served in noted and noted[-1] != served:
             return ModelError(
                 where, "several models answer under this name, and cannot be told apart beforehand",
                 got=[names[-1], served], do="name one of them",
             )  # fmt: skip
-        with self._journal.batch():
-            for role in roles:
-                self._journal.set_apart(role)
-            self._journal.set_meta(_key(identity), [*names, served])
+        if served not in noted:
+            with self._journal.batch():
+                for role in roles:
+                    self._journal.set_apart(role)
+                self._journal.set_meta(_key(identity), [*noted, served])
         return ModelChanged(
             where, f"now {served!r} answers, no longer {names[-1]!r}, whose answers do not count for it",
             do="`promptopt resume` searches anew; name a dated model to keep it",

@@ -312,7 +312,7 @@ class Journal:
             )
 
     def set_apart(self, role: str) -> None:
-        """Keep on the bill what a role's calls have taken, and let none of them count any longer."""
+        """Keep on the bill what a role's calls have taken, but neither them nor what was decided by them."""
         with self.batch():
             self._flush()
             rows = self._store.query(
@@ -324,6 +324,7 @@ class Journal:
                 "UPDATE calls SET attempts = 0, prompt_tokens = 0, completion_tokens = 0 WHERE role = ?",
                 [(role,)],
             )
+            self._store.write("DELETE FROM meta WHERE key = ? OR key LIKE ?", [("finalists", "finalists %")])
 
     def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
         """Record a candidate; one that is known already keeps its first lineage."""

@@ -66,7 +66,7 @@ def fuzz(
     most: int = 20,
     say: Callable[[object], object] = lambda _: None,
 ) -> Report:
-    """Try so many inputs, shared among the targets; stop at `most` findings, each of which is told at once."""
+    """Try so many inputs, shared among the targets; stop at `most` findings, each told at once."""
     report = Report()
     names = [name for name in TARGETS if not only or name in only]
     for place, name in enumerate(names):

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 State = Literal["survived", "NOT SURVIVED", "not tried"]
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps its plug-ins in sets
 class Tally:
     """What pytest made of each test, by its name without parameters, and of each parameter."""
 

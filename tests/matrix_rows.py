@@ -123,6 +123,7 @@ ENDPOINT = {
     "another model behind the name": (
         "faults/test_endpoints::test_another_model_behind_the_name_is_told_and_answers_anew",
         "faults/test_endpoints::test_answers_of_the_model_before_are_not_taken_over",
+        "faults/test_endpoints::test_a_model_that_changes_while_the_verdict_is_spoken_needs_a_fresh_process",
     ),
     "several models behind one name": (
         "faults/test_endpoints::test_several_models_behind_one_name_stop_the_run",

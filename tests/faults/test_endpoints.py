@@ -123,6 +123,24 @@ def test_another_model_behind_the_name_is_told_and_answers_anew(
     assert again.total.calls == study.total.calls
 
 
+def test_a_model_that_changes_while_the_verdict_is_spoken_needs_a_fresh_process(
+    server: LoopbackServer, tmp_path: Path
+) -> None:
+    (tmp_path / "alone").mkdir()
+    server.reply = Names(server, {0: "loopback-2"})
+    whole, _ = run(server, tmp_path / "alone")
+    alone = server.calls
+    server.seen.clear()
+    server.reply = Names(server, {0: "loopback-1", alone - 25: "loopback-2"})
+    (tmp_path / "both").mkdir()
+    with pytest.raises(ModelError, match=r"now 'loopback-2' answers.*promptopt resume") as caught:
+        run(server, tmp_path / "both")
+    assert caught.value.exit_code == 3
+    study = resume(tmp_path / "both" / "run")
+    assert study.verdict == whole.verdict
+    assert server.calls <= study.total.calls <= server.calls + 8
+
+
 def test_a_change_of_the_model_never_passes_the_budget(server: LoopbackServer, tmp_path: Path) -> None:
     server.reply = Names(server, {0: "loopback-1", 150: "loopback-2"})
     study, _ = run(server, tmp_path, budget={"calls": 400})
