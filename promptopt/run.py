@@ -146,7 +146,10 @@ def answers_in(path: str | Path | None) -> Iterator[Journal]:
     file = Path(path)
     if not file.parent.is_dir():
         raise JournalError(str(path), "its folder does not exist", do="make it, or name another file")
-    with claimed(file.with_name(f".{file.name}.lock"), str(path)), _opened(file) as journal:
+    with ExitStack() as stack:
+        stack.enter_context(claimed(file.with_name(f".{file.name}.lock"), str(path)))
+        file.touch(mode=0o600)  # a new one is for its owner alone, as a run's folder is
+        journal = stack.enter_context(_opened(file))
         if journal.get_meta("fingerprint") is not None:
             raise JournalError(str(path), "is the journal of a run", do="name a file of its own")
         journal.set_meta("elapsed", 0.0)
