@@ -20,6 +20,7 @@ from .errors import ConfigError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
 PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?")
+OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 NULLS = ("", "~", "null")
 
 KeyPath = tuple[str | int, ...]
@@ -128,6 +129,8 @@ def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if scalar(text) is not text else None
     if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")):
         style = "|"
+    if OTHER_BREAKS.search(text):  # YAML folds them, too; only escapes keep them
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
