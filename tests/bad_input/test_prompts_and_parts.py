@@ -59,21 +59,21 @@ MISTAKES = [
     ),
     Mistake(
         "a saved prompt that is cut",
-        "line 3: the prompt file cannot be used",
+        "line 3: the prompt file cannot be read",
         "p.json",
         edits=[(PROMPT, "prompt: {file: p.json}")],
         files={"p.json": json.dumps(SAVED)[:50]},
     ),
     Mistake(
         "a saved prompt with an unknown key",
-        "line 3: the prompt file cannot be used",
+        "line 3: the prompt file cannot be read",
         "p.json: prompt: a saved prompt has no 'instructoin'; did you mean 'instruction'?",
         edits=[(PROMPT, "prompt: {file: p.json}")],
         files={"p.json": json.dumps({**SAVED, "instructoin": 1})},
     ),
     Mistake(
         "a prompt with an unknown program",
-        "line 3: the prompt file cannot be used",
+        "line 3: the prompt file cannot be read",
         "p.json: program: unknown program 'sngle'; did you mean 'single'?",
         edits=[(PROMPT, "prompt: {file: p.json}")],
         files={"p.json": json.dumps({**SAVED, "program": {"name": "sngle"}})},
@@ -137,6 +137,13 @@ MISTAKES = [
         edits=[(PROMPT, "prompt: {instruction: Write., demonstrations: [{output: A}]}")],
     ),
     # trained weights
+    Mistake(
+        "a saved prompt for other columns",
+        "no column for {{inptu}}",
+        "did you mean 'input'?",
+        command=SCORE,
+        files={"saved.json": json.dumps({**SAVED, "template": {"user": "{{instruction}} {{inptu}}"}})},
+    ),
     Mistake(
         "weights that are of no known kind",
         "saved.json: adapter: not a saved adapter",
