@@ -45,13 +45,13 @@ class Spec(BaseModel):
         return {k: v for k, v in data.items() if v is not None or k in self.model_fields_set}
 
 
-DIGITS = re.compile(r"\s*[+-]?[0-9_]+\s*")
+MISREAD = re.compile(r"\s*[+-]?(0[0-9_]+|[0-9]{19,})\s*")
 
 
 def _number(value: Any) -> Any:
-    """Refuse what Python takes for a number though it may mean another: `true`, `007`, `1_000`."""
-    if isinstance(value, bool) or (isinstance(value, str) and DIGITS.fullmatch(value)):
-        raise ValueError("must be a number, of at most 18 digits and written as one: 7, not 007 or '7'")
+    """Refuse what Python takes for a number though it may mean something else: `true`, `007`."""
+    if isinstance(value, bool) or (isinstance(value, str) and MISREAD.fullmatch(value)):
+        raise ValueError("must be a number of at most 18 digits, without zeros before them")
     return value
 
 
