@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from . import interrupt
+from .aliases import Aliases
 from .claims import Claims
 from .contracts.model import (
     Admit,
-    Decoding,
+    Completion,
     Failure,
     GenerateRequest,
     LanguageModel,
@@ -28,12 +30,11 @@ from .contracts.model import (
 )
 from .errors import BudgetExhausted, ConfigError, ContractError, ModelError, UnsupportedError
 from .journal import Call, Journal
+from .keys import make_key, request_text
 from .ledger import Ledger, Spent, Ticket
 from .outcomes import outcome_from_dict, outcome_to_dict, storable
-from .records import Usage, canonical_json, digest_text
+from .records import Usage, canonical_json
 
-KEY_VERSION = 1
-DECODING_FIELDS = tuple(field.name for field in fields(Decoding))
 MESSAGE_OVERHEAD = 64
 """Tokens a chat template may add around one message, for the worst case."""
 
@@ -48,47 +49,6 @@ ADAPTERS_CURE = "use a model in this process (embedded/… or hf/…), or a prom
 
 OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
-
-
-def request_key(identity: ModelIdentity, request: Request) -> str:
-    """Return the cache key: everything that decides the answer, and nothing else (LAW 2)."""
-    return _key(canonical_json(asdict(identity)), request_text(request))
-
-
-def _key(identity: str, request: str) -> str:
-    """Digest the canonical JSON of `{"model": …, "request": …, "v": …}`, given that of its two parts."""
-    return digest_text(f'{{"model":{identity},"request":{request},"v":{KEY_VERSION}}}', 32)
-
-
-def request_text(request: Request) -> str:
-    """Return a request as canonical JSON."""
-    if isinstance(request, LikelihoodRequest):
-        return canonical_json(
-            {
-                "kind": "likelihood",
-                "messages": request.messages,
-                "continuation": request.continuation,
-                **_adapted(request),
-            }
-        )
-    decoding = request.decoding
-    return canonical_json(
-        {
-            "kind": "generate",
-            "messages": request.messages,
-            # By hand: `asdict` takes longer than all else that is done for a call.
-            "decoding": {name: getattr(decoding, name) for name in DECODING_FIELDS},
-            "sample": request.sample,
-            "suffix": request.suffix,
-            **({"logprobs": True} if request.logprobs else {}),
-            **_adapted(request),
-        }
-    )
-
-
-def _adapted(request: Request) -> dict[str, str]:
-    """Name the trained weights by their content: where they lie does not change an answer."""
-    return {} if request.adapter is None else {"adapter": request.adapter.digest}
 
 
 def worst_case(request: Request) -> Usage:
@@ -162,6 +122,7 @@ class Caller:
         self._used: set[str] = set()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
+        self._aliases = Aliases(journal)
         self._claims = Claims(journal, ledger)
 
     def model(self, role: str) -> LanguageModel:
@@ -185,9 +146,9 @@ class Caller:
         """
         if any(request.adapter for request in requests) and not self.model(role).capabilities.adapters:
             raise UnsupportedError(role, "cannot answer with trained weights", do=ADAPTERS_CURE)
-        identity = canonical_json(asdict(self._identity(role)))
+        identity = canonical_json(asdict(self._aliases.distinguished(self._identity(role))))
         texts = [request_text(request) for request in requests]
-        keys = [_key(identity, text) for text in texts]
+        keys = [make_key(identity, text) for text in texts]
         outcomes: dict[str, Outcome] = {}
         wanted = dict(zip(keys, map(_Wish, requests, texts), strict=True))
         asked = len(wanted)
@@ -277,7 +238,8 @@ class Caller:
             found = other.get_calls([key for key in wanted if key not in known])
             with self._journal.batch():
                 for key, call in found.items():
-                    if call.outcome["type"] != "failure":
+                    fits = self._aliases.fits(self._identity(role), outcome_from_dict(call.outcome))
+                    if call.outcome["type"] != "failure" and fits:
                         known[key] = Call(call.outcome, 0, Usage(), 0.0)
                         self._journal.put_call(key, role, wanted[key].text, known[key])
         return known
@@ -317,6 +279,8 @@ class Caller:
         free = self._identity(role).endpoint in FREE_ENDPOINTS
 
         def admit(index: int) -> bool:
+            if interrupt.asked():
+                return False
             purchase = purchases[index]
             ticket = self.ledger.reserve(role, purchase.bound)
             if ticket is None:
@@ -328,7 +292,11 @@ class Caller:
                 self._journal.commit()
             return True
 
-        with self._journal.batch(REDO_SECONDS if free else PAY_SECONDS), self._settling(purchases):
+        with (
+            interrupt.waiting_for_calls(),
+            self._journal.batch(REDO_SECONDS if free else PAY_SECONDS),
+            self._settling(purchases),
+        ):
             seen = 0
             before = time.monotonic()
             for index, outcome in self._outcomes(role, purchases, admit):
@@ -347,6 +315,8 @@ class Caller:
                 raise ContractError(
                     f"model {self._identity(role).model}", f"answered {seen} of {len(purchases)} requests"
                 )
+            if interrupt.asked():
+                self._write_off(role, refused)
         return refused
 
     def _outcomes(self, role: str, purchases: list[_Purchase], admit: Admit) -> Iterator[tuple[int, Outcome]]:
@@ -375,6 +345,11 @@ class Caller:
             else:
                 self._book_found(role, purchase, outcome.usage, seconds)
             purchase.spent += outcome.usage
+        if isinstance(outcome, Completion) and not self._aliases.fits(self._identity(role), outcome):
+            self._write_off(role, [purchase])
+            mine = self._identity(role)
+            roles = [other for other in self._models if self._identity(other) == mine]
+            raise self._aliases.changed(mine, outcome, roles)
         self._note(role, outcome, purchase.attempts)
         self._used.add(purchase.key)
         self._journal.put_call(

@@ -9,7 +9,7 @@
     │   └── MissingExtra               an optional dependency; the message holds the pip command
     ├── ModelError                 3   an endpoint cannot be used; retrying will not help
     │   ├── AuthError                  401, 403, quota: cure named
-    │   └── UnsupportedError           the model lacks what was asked of it (log-probabilities, insertion)
+    │   └── UnsupportedError       2   the job asks for what the model lacks (log-probabilities, insertion)
     ├── BudgetExhausted            4   the next call may pass the cap
     ├── JournalError               2   the run folder cannot be used (locked, other version, other job)
     ├── SealedSplit                1   code tried to look at rows it must not see
@@ -82,7 +82,9 @@ class AuthError(ModelError):
 
 
 class UnsupportedError(ModelError):
-    """The model cannot do what was asked of it."""
+    """The model cannot do what was asked of it: the job names the wrong model, or asks too much of it."""
+
+    exit_code = 2
 
 
 class BudgetExhausted(PromptOptError):
@@ -109,6 +111,11 @@ def shorten(value: object, limit: int = 200) -> str:
     """Return `repr(value)` on one line, cut to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Write out control characters, which could rewrite a terminal's lines; keep line breaks."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -44,9 +45,13 @@ class Spec(BaseModel):
         return {k: v for k, v in data.items() if v is not None or k in self.model_fields_set}
 
 
+MISREAD = re.compile(r"\s*[+-]?(0[0-9_]+|[0-9]{19,})\s*")
+
+
 def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
+    """Refuse what Python takes for a number though it may mean something else: `true`, `007`."""
+    if isinstance(value, bool) or (isinstance(value, str) and MISREAD.fullmatch(value)):
+        raise ValueError("must be a number of at most 18 digits, without zeros before them")
     return value
 
 

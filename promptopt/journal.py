@@ -90,9 +90,13 @@ class Journal:
         self._under_way: dict[str, list[int]] = {}
         self._store = open_store(place, read_only=read_only)
         try:
-            version = self.get_meta("schema_version")
-        except sqlite3.DatabaseError as error:
-            raise JournalError(self.path, f"cannot be opened as a journal: {error}") from error
+            self._check_version(read_only)
+        except BaseException:
+            self._store.close()
+            raise
+
+    def _check_version(self, read_only: bool) -> None:
+        version = self.get_meta("schema_version")
         if version is None and not read_only:
             version = self.settle_meta("schema_version", SCHEMA_VERSION)
         if version != SCHEMA_VERSION:
@@ -307,10 +311,26 @@ class Journal:
                 PUT_ATTEMPT, [(key, role, u.prompt_tokens, u.completion_tokens, now, 1) for u in shares]
             )
 
+    def set_apart(self, role: str) -> None:
+        """Keep on the bill what a role's calls have taken, but neither them nor what was decided by them."""
+        with self.batch():
+            self._flush()
+            rows = self._store.query(
+                "SELECT key, attempts, prompt_tokens, completion_tokens FROM calls WHERE role = ?", (role,)
+            )
+            for key, attempts, prompt_tokens, completion_tokens in rows:
+                self.write_off(key, role, attempts, Usage(prompt_tokens, completion_tokens))
+            self._store.write(
+                "UPDATE calls SET attempts = 0, prompt_tokens = 0, completion_tokens = 0 WHERE role = ?",
+                [(role,)],
+            )
+            self._store.write("DELETE FROM meta WHERE key = ? OR key LIKE ?", [("finalists", "finalists %")])
+
     def put_prompt(self, identifier: str, content: dict[str, Any]) -> None:
         """Record a candidate; one that is known already keeps its first lineage."""
         origin, parents = content.get("origin", ""), canonical_json(content.get("parents", []))
-        row = (identifier, canonical_json(content), origin, parents, time.time())
+        text = canonical_json(content).encode("utf-8", "replace").decode()
+        row = (identifier, text, origin, parents, time.time())
         with self._lock:
             self._store.write(PUT_PROMPT, [row])
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from .contracts.model import Completion, Failure, Likelihood, Outcome
 from .records import Usage
+from .redact import conceal, redact
 
 OUTCOME_FIELDS = {
     kind: tuple(field.name for field in fields(kind)) for kind in (Completion, Likelihood, Failure)
@@ -15,12 +16,17 @@ OUTCOME_FIELDS = {
 
 
 def storable(outcome: Outcome) -> Outcome:
-    """Replace half characters (lone surrogates), which no database stores, before anybody uses the text."""
+    """Replace half characters (lone surrogates), which no database stores, and secrets, which none should.
+
+    This is done before anybody uses the text: what is used is what is kept.
+    """
     if isinstance(outcome, Completion):
-        text = outcome.text.encode("utf-8", "replace").decode()
-        return outcome if text == outcome.text else replace(outcome, text=text)
+        text = conceal(outcome.text.encode("utf-8", "replace").decode())
+        served = outcome.served and conceal(outcome.served.encode("utf-8", "replace").decode())
+        same = (text, served) == (outcome.text, outcome.served)
+        return outcome if same else replace(outcome, text=text, served=served)
     if isinstance(outcome, Failure):
-        return replace(outcome, message=outcome.message.encode("utf-8", "replace").decode())
+        return replace(outcome, message=redact(outcome.message.encode("utf-8", "replace").decode()))
     return outcome
 
 
@@ -28,6 +34,8 @@ def outcome_to_dict(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as plain JSON data."""
     names = OUTCOME_FIELDS[type(outcome)]
     data = {name: getattr(outcome, name) for name in names}
+    if data.get("served", "") is None:
+        del data["served"]
     if not isinstance(outcome, Failure):
         usage = outcome.usage
         data["usage"] = {

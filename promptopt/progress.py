@@ -218,7 +218,7 @@ class Plain:
                 whose = f"{event.searcher}, " if event.searcher else ""
                 self._say(f"{whose}{event.name}: {DOING[event.name]}{cells}")
             case Notice():
-                self._say(f"note: {event.text}")
+                self._say(f"note: {one_line(event.text)}")
             case Scored() if better and tally.baseline is event.evaluation:
                 self._say(f"baseline: {scored(event.evaluation)}")
             case Scored() if better:

@@ -10,12 +10,18 @@ from typing import Any
 
 from .adapter import Adapter
 from .demonstrations import Demonstration, Retriever
-from .errors import BadInput, DataError
+from .errors import BadInput, DataError, did_you_mean
 from .programs import Program, Single, program_from_dict
 from .records import Example, Message, digest
 from .template import ENGINES, Template, parse_prompt
 
 __all__ = ["Adapter", "Demonstration", "Prompt", "Retriever"]
+
+SAVED = (
+    "instruction", "demonstrations", "retriever", "template", "program", "adapter", "parents", "origin",
+    "id",
+)  # fmt: skip
+"""What a saved prompt may hold; its id, which results add, follows from the rest."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,14 @@ class Prompt:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], folder: Path | None = None) -> Prompt:
-        """Read what `to_dict` wrote; `folder` holds the file of trained weights, if there is any."""
+        """Read what `to_dict` wrote; `folder` holds the file of trained weights, if there is any.
+
+        Raises:
+            BadInput: it is not that, or a part of it is unknown here and would be lost.
+        """
+        for key in data if isinstance(data, dict) else ():
+            if key not in SAVED:
+                raise DataError("prompt", f"a saved prompt has no {key!r}", do=did_you_mean(str(key), SAVED))
         try:
             retriever, adapter = data.get("retriever"), data.get("adapter")
             prompt = cls(
@@ -150,9 +163,16 @@ class Prompt:
 
     @classmethod
     def load(cls, path: str | Path) -> Prompt:
-        """Read a prompt that `save` wrote."""
+        """Read a prompt that `save` wrote.
+
+        Raises:
+            DataError: the file is not that.
+        """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(str(path), f"cannot be read as a prompt: {error}") from error
-        return cls.from_dict(data, Path(path).parent)
+        try:
+            return cls.from_dict(data, Path(path).parent)
+        except BadInput as error:
+            raise DataError(f"{path}: {error.where}", error.problem, got=error.got, do=error.do) from error

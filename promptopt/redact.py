@@ -33,15 +33,21 @@ def secret(name: str) -> str | None:
     return value
 
 
+def conceal(text: str) -> str:
+    """Replace by `***` every secret read so far, and nothing else: a text may be about keys."""
+    with _lock:
+        values = sorted(_remembered, key=len, reverse=True)
+    for value in values:
+        text = text.replace(value, "***")
+    return text
+
+
 def redact(text: str) -> str:
     """Replace by `***` every secret read so far, and what looks like a key, a token or a URL's password.
 
     Redact before you shorten: half a key is no longer recognised.
     """
-    with _lock:
-        values = sorted(_remembered, key=len, reverse=True)
-    for value in values:
-        text = text.replace(value, "***")
+    text = conceal(text)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from .aliases import ModelChanged
 from .contest import Contest
 from .errors import JournalError
 from .events import Listener, Notice, ignore
@@ -59,19 +60,36 @@ def execute(
             listen(Notice(f"{again} calls that failed are tried again"))
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
-        start = Contest if setup.entrants else Run
         listen, finish = stack.enter_context(tracked(setup, folder.path if folder else None, listen))
-        run = start(setup, journal, workdir, listen=listen, reuse=others)
-        try:
-            found = run.to_verdict(folder.path if folder else None)
-        finally:
-            run.note_time()
+        found = _to_verdict(setup, journal, workdir, listen, others, folder.path if folder else None)
         if folder is not None:
             if study is not None:
                 _bring_home(journal, folder.journal)
             folder.write_study(found)
         finish(found)
         return found
+
+
+def _to_verdict(
+    setup: Setup,
+    journal: Journal,
+    workdir: Path,
+    listen: Listener,
+    reuse: Sequence[Journal],
+    folder: Path | None,
+) -> Study:
+    """Run; if another model answers under a name, say so and run again for that one."""
+    start = Contest if setup.entrants else Run
+    while True:
+        run = start(setup, journal, workdir, listen=listen, reuse=reuse)
+        try:
+            return run.to_verdict(folder)
+        except ModelChanged as change:
+            if setup.task.splits.opened:  # its rows have been seen: only a fresh process may open them again
+                raise
+            listen(Notice(f"{change.where}: {change.problem}; the search begins anew"))
+        finally:
+            run.note_time()
 
 
 @contextmanager
@@ -128,7 +146,10 @@ def answers_in(path: str | Path | None) -> Iterator[Journal]:
     file = Path(path)
     if not file.parent.is_dir():
         raise JournalError(str(path), "its folder does not exist", do="make it, or name another file")
-    with claimed(file.with_name(f".{file.name}.lock"), str(path)), _opened(file) as journal:
+    with ExitStack() as stack:
+        stack.enter_context(claimed(file.with_name(f".{file.name}.lock"), str(path)))
+        file.touch(mode=0o600)  # a new one is for its owner alone, as a run's folder is
+        journal = stack.enter_context(_opened(file))
         if journal.get_meta("fingerprint") is not None:
             raise JournalError(str(path), "is the journal of a run", do="name a file of its own")
         journal.set_meta("elapsed", 0.0)

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ from .study import Study
 PACKAGES = ("promptopt", "numpy", "openai", "optuna", "pydantic", "torch", "transformers", "trl", "peft")
 LOCK = "config.lock.yaml"
 RESULT = "result.json"
+PRIVATE = 0o700
+"""Prompts and rows may be confidential: a run's folder is for its owner alone."""
 
 
 class RunFolder:
@@ -46,15 +49,22 @@ class RunFolder:
         while True:
             folder = root / f"{stem}-{number:03d}"
             try:
-                folder.mkdir()
+                folder.mkdir(mode=PRIVATE)
                 break
             except FileExistsError:
                 number += 1
-        with suppress(OSError):  # a file system without links still has the folder itself
-            fresh = root / f".latest-{os.getpid()}"
-            fresh.symlink_to(folder.name)
-            fresh.replace(root / "latest")
+        _point_latest(folder)
         return cls(folder)
+
+    def discard(self) -> None:
+        """Remove a folder in which nothing was bought; `latest` is what it was before."""
+        shutil.rmtree(self.path)
+        latest = self.path.parent / "latest"
+        if latest.is_symlink() and not latest.exists():
+            latest.unlink()
+            runs = [path for path in self.path.parent.iterdir() if RunFolder(path).lock_file.exists()]
+            if runs:
+                _point_latest(max(runs, key=lambda path: RunFolder(path).lock_file.stat().st_mtime_ns))
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
@@ -98,11 +108,20 @@ class RunFolder:
         return None if study is None else str(study)
 
     def result(self) -> dict[str, Any] | None:
-        """Return what `result.json` holds, or None while the run is not done."""
+        """Return what `result.json` holds, or None while the run is not done.
+
+        Raises:
+            DataError: the file is broken.
+        """
         try:
             data: dict[str, Any] = json.loads(self.result_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            raise DataError(
+                str(self.result_file), f"cannot be read: {error}",
+                do=f"`promptopt resume {self.path}` writes it again",
+            ) from error  # fmt: skip
         return data
 
     @contextmanager
@@ -110,24 +129,52 @@ class RunFolder:
         """Keep other processes out; the claim ends with the process, however it ends.
 
         Raises:
-            JournalError: another process has it.
+            JournalError: another process has it, or it cannot be made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        with _telling(self.path):
+            self.path.mkdir(PRIVATE, parents=True, exist_ok=True)
         with claimed(self.path / ".lock", str(self.path)):
             yield
 
     def write_start(self, lock: dict[str, Any]) -> None:
         """Write the job and the environment."""
+        with _telling(self.path):
+            self._write_start(lock)
+
+    def _write_start(self, lock: dict[str, Any]) -> None:
         _write(self.lock_file, dump(lock))
         _write(self.path / "env.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_study(self, study: Study) -> None:
         """Write candidates, the winner and, last, the result."""
+        with _telling(self.path):
+            self._write_study(study)
+
+    def _write_study(self, study: Study) -> None:
         lines = (json.dumps(candidate.to_dict(), ensure_ascii=False) for candidate in study.candidates)
         _write(self.path / "candidates.jsonl", "".join(line + "\n" for line in lines))
         study.best.save(self.path / "best" / "prompt.json")
         _write(self.path / "best" / "prompt.txt", study.best.instruction + "\n")
         _write(self.result_file, json.dumps(study.to_dict(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _point_latest(folder: Path) -> None:
+    with suppress(OSError):  # a file system without links still has the folder itself
+        fresh = folder.parent / f".latest-{os.getpid()}"
+        fresh.symlink_to(folder.name)
+        fresh.replace(folder.parent / "latest")
+
+
+@contextmanager
+def _telling(folder: Path) -> Iterator[None]:
+    """Turn the refusal of a file system into one line; what is in the journal is safe."""
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(
+            str(folder), f"cannot be written: {error.strerror or error}",
+            do="mend this; `promptopt resume` goes on where the run was",
+        ) from error  # fmt: skip
 
 
 @contextmanager

@@ -24,7 +24,16 @@ from .contracts.model import (
     Request,
 )
 from .contracts.reward import OptionScore, Output, Reward
-from .errors import BudgetExhausted, ConfigError, DataError, UnsupportedError, shorten
+from .deadline import Deadline
+from .errors import (
+    BudgetExhausted,
+    ConfigError,
+    ContractError,
+    DataError,
+    TemplateError,
+    UnsupportedError,
+    shorten,
+)
 from .journal import Journal
 from .programs import Ask, Run, Single
 from .prompt import Prompt
@@ -33,6 +42,12 @@ from .records import Cell, Evaluation, Example, Message, Score, Usage
 _AskModel = Callable[[Sequence[Request]], list[Outcome]]
 _Made = tuple[Output | Failure, Usage]
 """What a cell's calls came to, and what they took."""
+
+REWARD_SECONDS = 60.0
+"""A reward that takes longer for one output is taken to hang."""
+
+HANGS = 10
+"""Rewards that hang so often end the run: each may have left something behind."""
 
 CHUNK = 4096
 """Cells whose calls are bought in one batch: bounds memory, not concurrency."""
@@ -77,6 +92,8 @@ class Scorer:
         self._samples = samples
         self._warn = warn
         self._warned: set[str] = set()
+        self._in_time = Deadline(REWARD_SECONDS)
+        self._hung = 0
         self._cells: dict[tuple[str, str, int, str], Cell] = {}
 
     @property
@@ -162,7 +179,10 @@ class Scorer:
             return cell(status="failed", reason=reason)
         cell = partial(cell, output=output.text, trace=output.trace)
         try:
-            score = reward(slot.example, output)
+            score = self._in_time(reward, slot.example, output)
+        except TimeoutError as error:
+            self._count_hang(slot, error)
+            reason = f"reward: {error}"
         except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
             reason = f"reward: {type(error).__name__}: {error}"
         else:
@@ -171,6 +191,14 @@ class Scorer:
             reason = f"reward: not a finite score: {shorten(score)}"
         self._warn_once(reason, slot)
         return cell(status="failed", reason=reason)
+
+    def _count_hang(self, slot: _Slot, error: TimeoutError) -> None:
+        self._hung += 1
+        if self._hung >= HANGS:
+            raise ContractError(
+                "reward", f"{error}, and this {HANGS} times, the last for row {slot.example.id}",
+                do="mend it; `promptopt resume` judges what was bought without asking again",
+            ) from error  # fmt: skip
 
     def _warn_once(self, reason: str, slot: _Slot) -> None:
         kind = reason.split(":", 1)[0]
@@ -187,7 +215,11 @@ class Scorer:
         traces: list[tuple[str, ...]] = [()] * len(slots)
         running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
         for place, slot in enumerate(slots):
-            run = slot.prompt.program.run(slot.prompt.render(slot.example), reward.extract, slot.sample)
+            rendered = _rendered(slot)
+            if isinstance(rendered, Failure):
+                outputs[place] = rendered
+                continue
+            run = slot.prompt.program.run(rendered, reward.extract, slot.sample)
             running[place] = (run, next(run))
         while running:
             requests = [
@@ -208,11 +240,14 @@ class Scorer:
                 completions = tuple(reply for reply in replies if isinstance(reply, Completion))
                 traces[place] += tuple(reply.text for reply in completions)
                 try:
-                    running[place] = (run, run.send(completions))
+                    running[place] = (run, self._in_time(run.send, completions))
                 except StopIteration as done:
                     outputs[place] = Output(text=done.value, trace=traces[place])
                 except UnsupportedError:  # of every cell alike
                     raise
+                except TimeoutError as error:
+                    self._count_hang(slots[place], error)
+                    outputs[place] = Failure("error", f"reading the reply: {error}")
                 except Exception as error:  # a reward's `extract` is user code
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return list(zip(outputs, usages, strict=True))
@@ -278,6 +313,19 @@ class Scorer:
             if isinstance(outcome, Failure) and outcome.reason == "unsupported":
                 raise UnsupportedError("target", outcome.message or "cannot do what the reward needs")
         return outcomes
+
+
+def _rendered(slot: _Slot) -> tuple[Message, ...] | Failure:
+    """Render a searcher's prompt; one that cannot be rendered fails its cells, not the run."""
+    try:
+        messages = slot.prompt.render(slot.example)
+        for message in messages:
+            message.content.encode("utf-8")
+    except TemplateError as error:
+        return Failure("error", str(error))
+    except UnicodeEncodeError:
+        return Failure("error", "the prompt holds half a surrogate pair, which cannot be sent")
+    return messages
 
 
 def _key(slot: _Slot, reward: str) -> tuple[str, str, int, str]:

@@ -34,6 +34,9 @@ from .prompt import Prompt
 from .records import Budget, Evaluation, Example, Message, SearchNote, Usage, digest
 from .scoring import Scorer
 
+STALLED = 10_000
+"""So many times in a row a searcher may ask for what it knows; then it is taken to go round in circles."""
+
 TRAINER = "trainer"
 """The role under which training is paid."""
 
@@ -139,6 +142,7 @@ class RunSession:
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
         self._memory = Memory()
+        self._stale = 0  # times in a row that nothing new was asked for
         self._slice_ended = False  # by training passes, which are bought together
         self._row_of = {example.id: example for example in task.rows}
 
@@ -164,6 +168,7 @@ class RunSession:
         unique = list({prompt.id: prompt for prompt in firsts}.values())
         self._candidates.add(unique)
         self._before_scoring()
+        known = self._scorer.cells
         try:
             evaluations = self._scorer.evaluate(unique, examples, name, "search")
         except BudgetExhausted:
@@ -172,6 +177,7 @@ class RunSession:
             self._candidates.scored("search", "search", done)
             raise
         self._candidates.scored("search", "search", evaluations)
+        self._count_stale(self._scorer.cells > known)
         found = {evaluation.prompt: evaluation for evaluation in evaluations}
         return [renamed(found[one.id], prompt.id) for one, prompt in zip(firsts, prompts, strict=True)]
 
@@ -234,6 +240,7 @@ class RunSession:
             requests += [replace(request, sample=first + index) for index in range(n)]
         self._before_scoring()
         outcomes = self._caller.ask("proposer", requests)
+        self._count_stale(bool(requests))
         replies: list[list[str]] = []
         for place in range(len(chats)):
             mine = outcomes[place * n : (place + 1) * n]
@@ -326,6 +333,12 @@ class RunSession:
         if name not in self._scorer.rewards:
             self._scorer.rewards[name] = plugins.build("rewards", name)
         return name
+
+    def _count_stale(self, news: bool) -> None:
+        """End a search that goes round in circles: it costs nothing, so no budget would end it."""
+        self._stale = 0 if news else self._stale + 1
+        if self._stale >= STALLED:
+            raise BudgetExhausted("search", f"asked {STALLED:,} times in a row for nothing new")
 
     def _explain(self, failures: Sequence[Failure]) -> None:
         for failure in failures:

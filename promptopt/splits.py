@@ -134,6 +134,11 @@ class Splits:
                 return self.open_test(purpose)
         raise ConfigError("split", "no such split", got=name, do="choose from search, select, test")
 
+    @property
+    def opened(self) -> bool:
+        """Whether the test rows are out."""
+        return self.n_test > 0 and self._test is None
+
     def open_test(self, purpose: str) -> tuple[Example, ...]:
         """Return the test rows, once.
 

@@ -20,6 +20,7 @@ from .errors import ConfigError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 24
 PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?")
+OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 NULLS = ("", "~", "null")
 
 KeyPath = tuple[str | int, ...]
@@ -128,6 +129,8 @@ def _quoted_if_needed(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "'" if scalar(text) is not text else None
     if "\n" in text and not any(line != line.rstrip() for line in text.split("\n")):
         style = "|"
+    if OTHER_BREAKS.search(text):  # YAML folds them, too; only escapes keep them
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
@@ -179,6 +182,7 @@ class _Composer(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, ya
 
 def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> Any:
     if isinstance(node, yaml.ScalarNode):
+        _check_unicode(node, source)
         return scalar(node.value) if node.tag == "plain" else node.value
     if isinstance(node, yaml.SequenceNode):
         items = []
@@ -192,9 +196,20 @@ def _value(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: st
         where = f"{source} line {line}"
         if not isinstance(key_node, yaml.ScalarNode):
             raise ConfigError(where, "a key must be a word", do="write `{{name}}` slots inside quotes")
+        _check_unicode(key_node, source)
         key = key_node.value
         if key in mapping:
             raise ConfigError(where, f"key {key!r} appears twice", do=f"first on line {lines[(*path, key)]}")
         lines[(*path, key)] = line
         mapping[key] = _value(value_node, (*path, key), lines, source)
     return mapping
+
+
+def _check_unicode(node: yaml.ScalarNode, source: str) -> None:
+    try:
+        node.value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        where = f"{source} line {node.start_mark.line + 1}"
+        raise ConfigError(
+            where, "half a surrogate pair", got=node.value[error.start], do="write the whole character"
+        ) from error

@@ -232,6 +232,8 @@ def render_jinja(text: str, values: Mapping[str, str]) -> str:
             size += len(piece)
             if size > MAX_RENDERED:
                 raise too_long()
+    except RecursionError as error:
+        raise TemplateError("template", "jinja: nested too deeply", got=text) from error
     except (JinjaError, ArithmeticError, TypeError, ValueError) as error:
         if isinstance(error, TemplateError):
             raise

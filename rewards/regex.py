@@ -21,8 +21,8 @@ class Regex:
     Normalisation, of captured text and answers alike: Unicode composed, outer white space removed, lower
     case unless `ignore_case` is off. A reply without a match is not parsed.
 
-    Python's matcher has no time limit and can take exponential time on patterns that repeat a repetition,
-    such as `(a+)+b`: write `a+b`. A bad pattern is refused when the reward is built.
+    Python's matcher can take exponential time on patterns that repeat a repetition, such as `(a+)+b`: write
+    `a+b`. Where it takes a minute, the cell fails. A bad pattern is refused when the reward is built.
 
     Attributes:
         pattern: in the syntax of Python's `re`.

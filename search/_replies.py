@@ -7,9 +7,7 @@ from collections.abc import Iterable
 
 from ._text import ANNOUNCED, FENCE, THOUGHTS, has_letters, read_instruction
 
-TAGGED = re.compile(
-    r"<(start|ins|prompt|instruction)>(.*?)(?:</(?:\1|end)>|<end>)", re.DOTALL | re.IGNORECASE
-)
+TAG = re.compile(r"<(/?)(start|ins|prompt|instruction|end)>", re.IGNORECASE)
 OPENED = re.compile(r"<(?:start|ins|prompt|instruction)>", re.IGNORECASE)
 BRACKETED = re.compile(r"\[([^\[\]]*)\]\.?")
 BLOCK = re.compile(r"^[ \t]*```(?:[\w-]*[ \t]*\n)?(.*?)```", re.DOTALL | re.MULTILINE)
@@ -90,7 +88,26 @@ def read_block(reply: str, max_chars: int) -> str | None:
 
 
 def _tagged(text: str) -> list[str]:
-    return _filled(found for _, found in TAGGED.findall(text))
+    """Return what is between tags: up to the next tag that closes this one, `</end>` or `<end>`.
+
+    A regular expression would look for the end anew behind each of a thousand tags that are never closed.
+    """
+    tags = list(TAG.finditer(text))
+    closing: dict[str, re.Match[str]] = {}
+    ends: list[re.Match[str] | None] = []
+    for tag in reversed(tags):
+        name = tag[2].lower()
+        able = [closing[key] for key in (name, "end") if key in closing]
+        ends.append(min(able, key=lambda end: end.start(), default=None))
+        if tag[1] or name == "end":
+            closing[name] = tag
+    found, at = [], 0
+    for tag, end in zip(tags, reversed(ends), strict=True):
+        opens = not tag[1] and tag[2].lower() != "end"
+        if opens and end is not None and tag.start() >= at:
+            found.append(text[tag.end() : end.start()])
+            at = end.end()
+    return _filled(found)
 
 
 def _items(text: str) -> list[str]:

@@ -47,6 +47,7 @@ class Reply:
         finish: the finish reason.
         usage: stated usage; None: words of prompt and text.
         body: sent in place of the JSON, as it is.
+        model: who says it answers; None: who was asked.
         fault: hang (accept, never answer), drip (a byte every 50 ms), cut (JSON cut in half), drop (close
             the connection without a word), html (200 with a page), no_choices, null (content null),
             no_usage.
@@ -61,6 +62,7 @@ class Reply:
     finish: str = "stop"
     usage: Mapping[str, Any] | None = None
     body: str | None = None
+    model: str | None = None
     fault: Fault = ""
 
 
@@ -282,7 +284,8 @@ class LoopbackServer:
             }
         else:
             choice["text"] = text
-        data: dict[str, Any] = {"id": "x", "object": "completion", "created": 0, "model": body.get("model")}
+        data: dict[str, Any] = {"id": "x", "object": "completion", "created": 0}
+        data["model"] = reply.model or body.get("model")
         choices = [choice]
         for index, said in enumerate(more, start=1):
             content = {"message": {"role": "assistant", "content": said}} if chat else {"text": said}

@@ -1,6 +1,7 @@
 """The public calls, as a user makes them."""
 
 import json
+import stat
 
 import pytest
 from toys import Exact, TryAll, proposer_reply, rows, target_reply
@@ -212,3 +213,4 @@ def test_answers_are_kept_in_a_file_of_their_own(job, tmp_path):
         po.score(job, answers=tmp_path / "text.txt")
     with answers_in(tmp_path / "a.sqlite"), pytest.raises(JournalError, match="another process is working"):
         po.score(job, answers=tmp_path / "a.sqlite")
+    assert stat.S_IMODE((tmp_path / "a.sqlite").stat().st_mode) == 0o600

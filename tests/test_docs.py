@@ -25,13 +25,20 @@ from promptopt.cli.main import main
 from promptopt.config import load_job
 from promptopt.plugins import KINDS
 from promptopt.setup import from_job
-from promptopt.strict_yaml import load
+from promptopt.strict_yaml import load as load_yaml
+from tests import fuzz, load, matrix
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
-BENCHMARKS = {"benchmarks.searchers": parse_searchers, "benchmarks.verdicts": parse_verdicts}
+BENCHMARKS = {
+    "benchmarks.searchers": parse_searchers,
+    "benchmarks.verdicts": parse_verdicts,
+    "tests.fuzz": fuzz.parser,
+    "tests.load": load.parser,
+    "tests.matrix": matrix.parser,
+}
 """By module: what reads its command line."""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -94,7 +101,7 @@ def _yaml(body: str, where: str, names: dict[str, Any]) -> None:
     base = own if own.exists() else Path("demo/promptopt.yaml")
     part, whole = base.with_name("part.yaml"), base.with_name("whole.yaml")
     part.write_text(body, encoding="utf-8")
-    given, job = load(part).value, load(base).value
+    given, job = load_yaml(part).value, load_yaml(base).value
     kept = [f"{key}: {json.dumps(value)}\n" for key, value in job.items() if key not in given]
     whole.write_text("".join(kept) + body, encoding="utf-8")
     from_job(load_job(whole))

@@ -95,7 +95,7 @@ def test_a_read_only_journal_cannot_be_written(tmp_path):
     journal.put_call("k", "target", "{}", CALL)
     reader = Journal(path, read_only=True)
     assert reader.get_call("k") == CALL
-    with pytest.raises(sqlite3.OperationalError):
+    with pytest.raises(JournalError, match="attempt to write a readonly database"):
         reader.set_meta("x", 1)
     reader.close()
     journal.close()

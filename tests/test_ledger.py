@@ -3,8 +3,9 @@
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from promptopt.ledger import Ledger, Spent
 from promptopt.records import Budget, Price, Usage
@@ -154,3 +155,58 @@ def test_what_was_lost_and_is_found_again_narrows_no_cap():
     assert ledger.total == Spent(2, 3, 3)
     assert ledger.reserve("target", Usage()) is not None
     assert ledger.reserve("target", Usage()) is None
+
+
+class AnyInterleaving(RuleBasedStateMachine):
+    """Several askers reserve, settle, fail, hold back and lose in any order."""
+
+    def __init__(self):
+        super().__init__()
+        self.cap = Budget(calls=12, tokens=600, usd=0.9)
+        self.ledger = Ledger(self.cap, PRICES)
+        self.open, self.refused = [], 0
+
+    @rule(role=st.sampled_from(("target", "proposer")), bound=usages)
+    def reserve(self, role, bound):
+        ticket = self.ledger.reserve(role, bound)
+        if ticket is None:
+            assert self.ledger.why_blocked(role, bound) or self.open
+            self.refused += 1
+        else:
+            self.open.append(ticket)
+
+    @precondition(lambda self: self.open)
+    @rule(place=st.integers(0, 99), share=st.floats(0, 1))
+    def settle(self, place, share):
+        ticket = self.open.pop(place % len(self.open))
+        used = Usage(int(ticket.bound.prompt_tokens * share), int(ticket.bound.completion_tokens * share))
+        self.ledger.settle(ticket, used, 0.1)
+
+    @precondition(lambda self: self.open)
+    @rule(place=st.integers(0, 99))
+    def lose_sight(self, place):
+        self.ledger.settle(self.open.pop(place % len(self.open)), None)
+
+    @rule(calls=st.integers(0, 12))
+    def hold(self, calls):
+        self.ledger.hold(Spent(calls=calls))
+
+    @rule(calls=st.integers(1, 3), usage=usages)
+    def train(self, calls, usage):
+        self.ledger.spend("trainer", calls, usage)
+
+    @invariant()
+    def nothing_is_negative_and_no_cap_is_passed(self):
+        total, left = self.ledger.total, self.ledger.remaining
+        for part in (*self.ledger.by_role.values(), total):
+            assert min(part.calls, part.prompt_tokens, part.completion_tokens, part.usd, part.seconds) >= 0
+        assert min(left.calls, left.tokens, left.usd) >= 0
+        assert total.calls + len(self.open) <= self.cap.calls
+        worst = sum(ticket.bound.tokens for ticket in self.open)
+        assert total.tokens + worst <= self.cap.tokens
+        assert total.usd + sum(ticket.amount.usd for ticket in self.open) <= self.cap.usd + 1e-9
+        assert self.ledger.open_reservations == len(self.open)
+
+
+TestAnyInterleaving = AnyInterleaving.TestCase
+TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=30)

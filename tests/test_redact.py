@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptopt.redact import redact, secret
+from promptopt.redact import conceal, redact, secret
 
 KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4, max_size=40)
 
@@ -71,3 +71,11 @@ def test_of_two_secrets_the_longer_is_replaced_whole(monkeypatch: pytest.MonkeyP
 )
 def test_what_looks_like_a_key_is_replaced_and_words_are_not(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def test_a_reply_loses_the_secrets_that_were_read_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "geheim-4711")
+    secret("SOME_KEY")
+    assert (
+        conceal("geheim-4711, Bearer abc123== and sk-abcdefghij") == "***, Bearer abc123== and sk-abcdefghij"
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -58,4 +59,39 @@ def test_a_claim_keeps_others_out_and_ends_with_its_process(tmp_path):
     holder.stdin.close()
     holder.stdout.close()
     with RunFolder(tmp_path).claimed():
+        pass
+
+
+def test_a_run_is_readable_by_its_owner_alone(tmp_path):
+    made = RunFolder.create(tmp_path / "runs", "a")
+    named = RunFolder(tmp_path / "somewhere" / "else")
+    with named.claimed():
+        pass
+    assert [stat.S_IMODE(folder.path.stat().st_mode) for folder in (made, named)] == [0o700, 0o700]
+
+
+def test_a_run_that_bought_nothing_leaves_latest_where_it_was(tmp_path):
+    kept = RunFolder.create(tmp_path, "a")
+    kept.write_start({})
+    RunFolder.create(tmp_path, "a").discard()
+    assert (tmp_path / "latest").resolve() == kept.path
+    kept.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_result_is_one_line(tmp_path):
+    folder = RunFolder.create(tmp_path, "a")
+    folder.result_file.write_text('{"line": ')
+    with pytest.raises(
+        DataError, match=r"result.json: cannot be read: .*`promptopt resume .*` writes it again"
+    ):
+        folder.result()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(JournalError, match="file: cannot be written: File exists; mend this"),
+        RunFolder(tmp_path / "file").claimed(),
+    ):
         pass

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import pytest
 from toys import Exact, fake, make_setup, rows, target_reply, user_text
 
-from promptopt.calls import Caller, request_text
+from promptopt.calls import Caller
 from promptopt.contracts.model import Completion, Decoding, Failure
 from promptopt.data import read
-from promptopt.errors import ConfigError, DataError, TemplateError, UnsupportedError
+from promptopt.errors import ConfigError, DataError, UnsupportedError
 from promptopt.journal import Journal
+from promptopt.keys import request_text
 from promptopt.ledger import Ledger
 from promptopt.programs import ChainOfThought, FewShotChainOfThought, LeastToMost, SelfConsistency
 from promptopt.prompt import Prompt
@@ -181,9 +182,17 @@ def test_what_cannot_work_is_an_error_with_a_cure(journal):
     made, _ = scorer(journal, fake(target_reply), MeanLogprob())
     with pytest.raises(ConfigError, match="use program: single"):
         made.evaluate([Prompt("x", program=ChainOfThought())], EXAMPLES, "r", "search")
+
+
+def test_a_prompt_that_cannot_be_rendered_fails_its_cells_and_asks_nothing(journal):
     made, _ = scorer(journal, fake(target_reply))
-    with pytest.raises(TemplateError, match="question"):
-        made.evaluate([Prompt("x", template=Template(user="{{question}}"))], EXAMPLES, "r", "search")
+    broken = Prompt("x", template=Template(user="{{question}} {{input}}"))
+    right, wrong = made.evaluate([CAPITALS, broken], EXAMPLES, "r", "search")
+    assert right.comparable
+    assert not wrong.comparable
+    assert {cell.status for cell in wrong.cells} == {"failed"}
+    assert "no value for {{question}}" in wrong.cells[0].reason
+    assert journal.count("calls") == len(EXAMPLES)
 
 
 def test_the_toy_setup_has_its_splits_apart():

@@ -116,3 +116,10 @@ def test_any_text_parses_or_raises_a_config_error(text: str) -> None:
     except ConfigError as error:
         problem = str(error)
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize("character", ["\r", "\x85", "\u2028", "\u2029"])
+def test_line_breaks_that_yaml_folds_are_kept(character: str) -> None:
+    for text in (f"a{character}b", f"{character} a\n", f"a\n{character}"):
+        value = {"prompt": text, "list": [text]}
+        assert strict_yaml.parse(strict_yaml.dump(value)).value == value

@@ -42,12 +42,15 @@ def ls(
 def _row(folder: RunFolder) -> list[Any]:
     from rich.text import Text
 
-    from ..errors import JournalError
+    from ..errors import DataError, JournalError
     from ..ledger import Spent
     from ..progress import amounts, clock_text
     from ..proof.stats import format_number
 
-    result = folder.result()
+    try:
+        result = folder.result()
+    except DataError:
+        return [Text(cell) for cell in (folder.path.name, "broken", "", "result.json cannot be read", "", "")]
     if result is None:
         try:
             with folder.claimed():

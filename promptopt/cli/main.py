@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from ..errors import PromptOptError
+from ..errors import PromptOptError, printable
+from ..telemetry import switch_off
 from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
 
 INTERRUPTED = 130
@@ -61,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Errors that promptopt raises on purpose end in one line. Anything else is a bug of ours, so its
     traceback stays.
     """
+    switch_off()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a letter gets an escape for it; it must not stop a run.
@@ -89,5 +91,5 @@ def _usage(error: TyperException) -> str:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    print(" ".join(message.split()), file=sys.stderr)
+    print(printable(" ".join(message.split())), file=sys.stderr)
     return code

@@ -33,7 +33,7 @@ def propose(
     overrides: Overrides = None,
 ) -> None:
     """Let a trained generator write prompts, one a line."""
-    from ..errors import ConfigError, ModelError
+    from ..errors import ConfigError, ModelError, printable
     from ..proposing import propose as write
 
     values: dict[str, str] = {}
@@ -54,4 +54,4 @@ def propose(
             "propose", f"none of {n} draws can be used", do="draw more with -n, or train for longer"
         )
     for text in texts:
-        print(" ".join(text.split()))
+        print(printable(" ".join(text.split())))

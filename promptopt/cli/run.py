@@ -186,6 +186,7 @@ def print_forecast(found: Forecast | str) -> None:
 
 def print_study(study: Study, place: Path) -> None:
     """Print the winner, where it is, what it cost and, last, the verdict."""
+    from ..errors import printable
     from ..parts import PARTS
     from ..progress import amounts, clock_text, one_line
     from ._leaderboard import print_leaderboard
@@ -199,12 +200,12 @@ def print_study(study: Study, place: Path) -> None:
     else:
         proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
         print(f"{proven} ({study.best.origin}):")
-        print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
+        print("\n".join(f"  {printable(line)}" for line in study.best.instruction.splitlines()))
         for part in PARTS.values():
             if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
                 print(f"  {part.name}: {one_line(part.get(study.best))}")
         if study.best.adapter is not None:
-            print(f"  with {study.best.adapter.label}")
+            print(f"  with {one_line(study.best.adapter.label)}")
         if study.best.program != study.seed_prompt.program:
             print(f"  program: {study.best.program.name}")
         if study.best.demonstrations:
@@ -222,9 +223,9 @@ def print_study(study: Study, place: Path) -> None:
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:
-        print(f"found:  {found.text}")
+        print(f"found:  {one_line(found.text)}")
     for note in study.notes:
-        print(f"note:   {note}")
+        print(f"note:   {one_line(note)}")
     print(study.verdict.line)
 
 
@@ -261,9 +262,17 @@ def print_front(study: Study) -> None:
 def _watched(
     start: Callable[[Listener], Study], title: str, place: Path, *, quiet: bool, fresh: bool
 ) -> None:
+    from ..interrupt import drained
     from ..progress import progress_for
 
-    with _way_on(place, fresh), progress_for(sys.stdout, title, quiet=quiet) as progress:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    with (
+        _way_on(place, fresh),
+        progress_for(sys.stdout, title, quiet=quiet) as progress,
+        drained(say),
+    ):
         study = start(progress)
     if quiet:
         print(study.verdict.line)
@@ -285,7 +294,7 @@ def _way_on(place: Path, fresh: bool) -> Iterator[None]:
         yield
     except JournalError:
         if fresh and not RunFolder(place).journal.exists():  # nothing has begun here
-            _discard(place)
+            RunFolder(place).discard()
         raise
     except (KeyboardInterrupt, PromptOptError) as error:
         if (study := RunFolder(place).study) is not None:
@@ -301,7 +310,7 @@ def _way_on(place: Path, fresh: bool) -> Iterator[None]:
         elif bought:
             print(f"{bought:,} calls are kept; go on with: promptopt resume {_shown(place)}", flush=True)
         elif fresh:
-            _discard(place)
+            RunFolder(place).discard()
         if not bought and isinstance(error, ModelError) and not isinstance(error, AuthError):
             raise ConfigError(error.where, error.problem, got=error.got, do=error.do) from error
         raise
@@ -320,16 +329,6 @@ def _bought(place: Path) -> int:
         return journal.count("calls")
     finally:
         journal.close()
-
-
-def _discard(place: Path) -> None:
-    """Remove a run's folder, and the link to it."""
-    import shutil
-
-    shutil.rmtree(place)
-    latest = place.parent / "latest"
-    if latest.is_symlink() and not latest.exists():
-        latest.unlink()
 
 
 def _shown(path: Path) -> str:

@@ -31,6 +31,7 @@ def validate(
         print(json.dumps(json_schema(), indent=2))
         return
 
+    from ..errors import printable
     from ..plan import make_plan
     from ..setup import from_job
     from .run import print_plan
@@ -45,5 +46,5 @@ def validate(
     print(f"{'answer':<9}{answers} to row {first.id}, which is asked as")
     for message in task.seed_prompt.render(first):
         for line in f"{message.role}: {message.content}".splitlines():
-            print(f"  | {line}")
+            print(f"  | {printable(line)}")
     print("ok")

@@ -21,8 +21,12 @@ def worker(
 ) -> None:  # fmt: skip
     """Take part in a run that several processes share, up to its verdict."""
     from ..api import work
+    from ..interrupt import drained
     from ..progress import progress_for
 
-    with progress_for(sys.stdout, "worker", quiet=quiet) as progress:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    with progress_for(sys.stdout, "worker", quiet=quiet) as progress, drained(say):
         found = work(study, listen=progress)
     print(found.verdict.line)

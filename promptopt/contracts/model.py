@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -85,6 +85,8 @@ class Completion:
         lost: as in `Failure`.
         logprob: mean log-probability of its tokens in nats, under the model at temperature 1 where it can be
             had; None when it was not asked for, or the model does not tell.
+        served: who answered, as the endpoint says: behind a name another model may stand one day. None where
+            nobody can tell; empty where it is who was asked.
     """
 
     text: str
@@ -92,6 +94,7 @@ class Completion:
     usage: Usage = Usage()
     lost: int = 0
     logprob: float | None = None
+    served: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

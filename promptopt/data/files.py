@@ -68,7 +68,11 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(str(path), "is a folder, not a data file", do=_choices(path, ""))
     if not path.exists():
+        if path.is_symlink():
+            raise DataError(str(path), "a link that leads nowhere", do="mend it, or name the file itself")
         raise DataError(str(path), "no such file", do=_choices(path.parent, path.name))
+    if not path.is_file():  # a pipe may never end, and a device has no end
+        raise DataError(str(path), "is no ordinary file", do="write the rows into one")
 
 
 def _choices(folder: Path, name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import DataError, MissingExtra
+from ..telemetry import switch_off
 from .files import Numbered
 
 PREFIX = "hub:"
@@ -26,6 +27,7 @@ def read_hub(source: str, split: str | None = None) -> list[tuple[str | None, Nu
         MissingExtra: the package `datasets` is not installed.
     """
     path, config, wanted = _parse(source)
+    switch_off()
     try:
         import datasets
     except ImportError as error:

@@ -18,6 +18,9 @@ from .columns import DEFAULT_COLUMNS, Columns, Roles, assign_roles, check_fields
 from .files import Format, Numbered, Record, parse_json, read_file
 from .hub import PREFIX, read_hub
 
+MAX_CHARACTERS = 1_000_000
+"""Most characters of a value: no rendered message may have more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -236,6 +239,12 @@ def _optional(record: Record, column: str | None, where: str) -> str | None:
 def _text(value: object, where: str, column: str) -> str:
     """Return a scalar as text, numbers and booleans as JSON writes them."""
     if isinstance(value, str):
+        if len(value) > MAX_CHARACTERS:
+            raise DataError(
+                where,
+                f"{column!r} has {len(value):,} characters, and a message holds at most {MAX_CHARACTERS:,}",
+                do="shorten it, or leave the column out",
+            )
         if not value.isascii():
             _check_unicode(value, where, column)
         return value

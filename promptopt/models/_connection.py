@@ -187,7 +187,7 @@ class Connection:
 
     def _line(self, request: GenerateRequest) -> Line[Completion]:
         def read(data: Mapping[str, Any]) -> Completion:
-            return read_completions(data, request, self._dialect.api, 1)[0]
+            return read_completions(data, request, self._dialect.api, 1, self._dialect.model)[0]
 
         return Line(self._dialect.body(request), read, request.sample)
 
@@ -302,7 +302,7 @@ class Connection:
             if request.suffix is not None and trouble.reason == "rejected":
                 raise Trouble("unsupported", f"the endpoint refuses to insert: {trouble.message}") from None
             raise
-        answers = read_completions(data, request, self._dialect.api, n)
+        answers = read_completions(data, request, self._dialect.api, n, self._dialect.model)
         self._settle(ask, sum(answer.usage.tokens for answer in answers))
         return answers
 

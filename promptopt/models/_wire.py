@@ -80,8 +80,10 @@ def mixed_seed(decoding: Decoding, sample: int) -> int:
     return int(digest([decoding.seed, sample], 8), 16) & 0x7FFF_FFFF
 
 
-def read_completions(data: Mapping[str, Any], request: GenerateRequest, api: Api, n: int) -> list[Completion]:
-    """Read a reply of at most `n` completions; the usages add up to what it states.
+def read_completions(
+    data: Mapping[str, Any], request: GenerateRequest, api: Api, n: int, model: str
+) -> list[Completion]:
+    """Read a reply of at most `n` completions of `model`; the usages add up to what it states.
 
     The prompt was billed once, and is booked on the first completion. What is stated of the completions'
     tokens is shared out by their lengths.
@@ -91,7 +93,8 @@ def read_completions(data: Mapping[str, Any], request: GenerateRequest, api: Api
     """
     first_choice(data)
     choices = sorted(data["choices"][:n], key=_index)
-    read = [_read_choice(choice, request, api) for choice in choices]
+    served = _served(data, model)
+    read = [replace(_read_choice(choice, request, api), served=served) for choice in choices]
     texts = [completion.text for completion in read]
     whole = read_usage(data, request, len(read), any(texts))
     shares = _shared_out(whole.completion_tokens, texts, request.decoding.max_tokens)
@@ -99,6 +102,12 @@ def read_completions(data: Mapping[str, Any], request: GenerateRequest, api: Api
         replace(completion, usage=Usage(0 if place else whole.prompt_tokens, share))
         for place, (completion, share) in enumerate(zip(read, shares, strict=True))
     ]
+
+
+def _served(data: Mapping[str, Any], model: str) -> str | None:
+    """Return who answered, if the reply says so; empty if it is who was asked."""
+    served = data.get("model")
+    return None if not isinstance(served, str) else "" if served == model else served[:200]
 
 
 def _index(choice: object) -> int:

@@ -32,6 +32,7 @@ from ..contracts.model import (
     always,
 )
 from ..errors import ConfigError, MissingExtra, ModelError, PromptOptError
+from ..telemetry import switch_off
 from ._batch import Job, Pair
 from ._folder import find_folder, version_of
 from ._render import Renderer, insertion_markers
@@ -210,6 +211,7 @@ class LocalModel:
 
     @cached_property
     def _engine(self) -> Engine:
+        switch_off()  # before transformers is imported
         from ._cascade import supported
         from ._network import FORWARD_TOKENS, room
         from ._packed import PackedEngine
@@ -355,6 +357,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _transformers(where: str) -> Any:
+    switch_off()
     try:
         import torch  # noqa: F401  (transformers alone would import, and fail later in many words)
         import transformers

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import JournalError
 from ._calls import INDEX, CallTable
 from .contract import TABLES, Row
 
 CACHE_KIB = 128 * 1024
+CURE = "free space or mend the disk; `promptopt resume` goes on from what was committed"
 CHECKPOINT = 4000
 """Pages of the write-ahead log that are written back together."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _telling(act: Callable[Concatenate[SqliteStore, P], T]) -> Callable[Concatenate[SqliteStore, P], T]:
+    """Turn what SQLite cannot do (a full disk, a damaged file) into one line that names the file."""
+
+    @wraps(act)
+    def told(store: SqliteStore, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return act(store, *args, **kwargs)
+        except sqlite3.Error as error:
+            raise JournalError(store.name, f"cannot be used: {error}", do=CURE) from error
+
+    return told  # type: ignore[return-value]  # wraps forgets that `store` is positional
 
 
 class SqliteStore:
@@ -58,6 +77,8 @@ class SqliteStore:
             self._db.executescript(f"{tables}{INDEX};")
             self._calls = CallTable(self._db, read_only=False)
         except sqlite3.DatabaseError as error:
+            if hasattr(self, "_db"):
+                self._db.close()
             raise JournalError(self.name, f"cannot be opened as a journal: {error}") from error
 
     def _check_version(self) -> None:
@@ -69,34 +90,42 @@ class SqliteStore:
                 self.name, "written by another version", got=1, do="use that version, or start a new run"
             )
 
+    @_telling
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement, and return its rows."""
         return self._db.execute(sql, values).fetchall()
 
+    @_telling
     def write(self, sql: str, rows: Sequence[Row]) -> None:
         """Run a statement for each of some rows."""
         self._db.executemany(sql, rows)
 
+    @_telling
     def add(self, sql: str, values: Row) -> int:
         """Insert one row; return its id."""
         return self._db.execute(sql, values).lastrowid or 0
 
+    @_telling
     def put_calls(self, rows: Sequence[Row]) -> None:
         """Append calls that are not there."""
         self._calls.put(rows)
 
+    @_telling
     def get_calls(self, keys: Sequence[str], columns: Sequence[str]) -> list[Row]:
         """Return the columns of those that are there."""
         return self._calls.get(keys, columns)
 
+    @_telling
     def drop_calls(self, keys: Sequence[str]) -> None:
         """Delete calls."""
         self._calls.drop(keys)
 
+    @_telling
     def begin(self) -> None:
         """Begin a transaction."""
         self._db.execute("BEGIN")
 
+    @_telling
     def commit(self) -> None:
         """End the transaction."""
         self._db.execute("COMMIT")

@@ -91,8 +91,12 @@ def test_ls_tells_done_running_and_interrupted_runs_apart(tmp_path: Path, capsys
     assert row(out, "capitals-002")[:5] == ["done", "0.00", "keep", "your", "prompt"]
     assert row(out, "capitals-003") == ["running"]
     assert "latest" not in out
+    RunFolder("runs/capitals-002").result_file.write_text('{"line": ')
     main(["ls", "runs"])
-    assert row(capsys.readouterr().out, "capitals-003") == ["interrupted"]
+    out = capsys.readouterr().out
+    assert row(out, "capitals-003") == ["interrupted"]
+    assert row(out, "capitals-002")[0] == "broken"
+    assert row(out, "capitals-001")[0] == "done"
 
 
 def test_ls_without_runs(tmp_path: Path, capsys: Capture) -> None:

@@ -371,5 +371,5 @@ def test_log_probabilities_are_asked_for_and_read_when_wanted(api: Any, choice: 
     assert dialect.body(wanted)["logprobs"] == (True if api == "chat" else 1)
     assert "logprobs" not in dialect.body(ask("hi"))
     reply = {"choices": [{"message": {"content": "ab"}, "text": "ab", "logprobs": choice}]}
-    assert read_completions(reply, wanted, api, 1)[0].logprob == mean
-    assert read_completions(reply, ask("hi"), api, 1)[0].logprob is None
+    assert read_completions(reply, wanted, api, 1, "m")[0].logprob == mean
+    assert read_completions(reply, ask("hi"), api, 1, "m")[0].logprob is None

@@ -1,5 +1,8 @@
 """Reading replies (tags, brackets, lists, fences), and showing traces."""
 
+import re
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -195,3 +198,28 @@ def test_feedback_that_repeats_output_and_answer_is_left_out(feedback, shown):
     row = Example("a", FrozenMap(input="x"), ("yes",))
     text = show_traces([cell("a", 0.0, "no", feedback)], {"a": row}, ("input",))
     assert ("Feedback: " in text) is shown
+
+
+TAGS = st.lists(
+    st.sampled_from(("<start>", "</START>", "<ins>", "</ins>", "<end>", "</end>", "<prompt>", "a ", "\n"))
+)
+
+
+@given(TAGS.map("".join))
+def test_tags_are_read_as_the_plain_expression_reads_them(text):
+    plain = re.findall(
+        r"<(start|ins|prompt|instruction)>(.*?)(?:</(?:\1|end)>|<end>)", text, re.DOTALL | re.IGNORECASE
+    )
+    if re.search(r"<(start|ins|prompt)>", text, re.IGNORECASE):
+        assert read_items(text) == [stripped for _, found in plain if (stripped := found.strip())]
+    else:
+        assert plain == []
+
+
+def test_tags_that_are_never_closed_are_read_in_linear_time():
+    taken = []
+    for size in (4_000, 40_000):
+        begun = time.process_time()
+        assert read_items("<ins>a" * size) == []
+        taken.append(time.process_time() - begun)
+    assert taken[1] < 60 * taken[0] + 0.1  # a hundred times, where it is quadratic
