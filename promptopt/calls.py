@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from .claims import Claims
 from .contracts.model import (
     Admit,
-    Decoding,
     Failure,
     GenerateRequest,
     LanguageModel,
@@ -26,16 +25,19 @@ from .contracts.model import (
     Outcome,
     Request,
 )
-from .errors import BudgetExhausted, ConfigError, ContractError, ModelError, UnsupportedError
+from .errors import (
+    BudgetExhausted,
+    ConfigError,
+    ContractError,
+    ModelError,
+    StopRequested,
+    UnsupportedError,
+)
 from .journal import Call, Journal
+from .keys import key_of, request_text, worst_case
 from .ledger import Ledger, Spent, Ticket
 from .outcomes import outcome_from_dict, outcome_to_dict, storable
-from .records import Usage, canonical_json, digest_text
-
-KEY_VERSION = 1
-DECODING_FIELDS = tuple(field.name for field in fields(Decoding))
-MESSAGE_OVERHEAD = 64
-"""Tokens a chat template may add around one message, for the worst case."""
+from .records import Usage, canonical_json
 
 FREE_ENDPOINTS = ("local", "embedded")
 """Where this machine computes the answers: they can be had again for nothing."""
@@ -50,62 +52,13 @@ OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
 
 
-def request_key(identity: ModelIdentity, request: Request) -> str:
-    """Return the cache key: everything that decides the answer, and nothing else (LAW 2)."""
-    return _key(canonical_json(asdict(identity)), request_text(request))
-
-
-def _key(identity: str, request: str) -> str:
-    """Digest the canonical JSON of `{"model": …, "request": …, "v": …}`, given that of its two parts."""
-    return digest_text(f'{{"model":{identity},"request":{request},"v":{KEY_VERSION}}}', 32)
-
-
-def request_text(request: Request) -> str:
-    """Return a request as canonical JSON."""
-    if isinstance(request, LikelihoodRequest):
-        return canonical_json(
-            {
-                "kind": "likelihood",
-                "messages": request.messages,
-                "continuation": request.continuation,
-                **_adapted(request),
-            }
-        )
-    decoding = request.decoding
-    return canonical_json(
-        {
-            "kind": "generate",
-            "messages": request.messages,
-            # By hand: `asdict` takes longer than all else that is done for a call.
-            "decoding": {name: getattr(decoding, name) for name in DECODING_FIELDS},
-            "sample": request.sample,
-            "suffix": request.suffix,
-            **({"logprobs": True} if request.logprobs else {}),
-            **_adapted(request),
-        }
-    )
-
-
-def _adapted(request: Request) -> dict[str, str]:
-    """Name the trained weights by their content: where they lie does not change an answer."""
-    return {} if request.adapter is None else {"adapter": request.adapter.digest}
-
-
-def worst_case(request: Request) -> Usage:
-    """Return the most tokens a request can use: no token is shorter than a byte of UTF-8."""
-    size = sum(_bytes(message.content) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
-    size += 0 if request.adapter is None else request.adapter.vectors
-    if isinstance(request, LikelihoodRequest):
-        return Usage(size + _bytes(request.continuation), 1)
-    return Usage(size + _bytes(request.suffix or ""), request.decoding.max_tokens)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
 def _tell_nobody(role: str, done: int, asked: int) -> None:
     pass
+
+
+def never() -> bool:
+    """Nobody asks for a stop."""
+    return False
 
 
 class _Wish(NamedTuple):
@@ -137,6 +90,8 @@ class Caller:
         ledger: what may be spent.
         reuse: journals of other runs, read only: answers found there cost nothing.
         on_outcome: told after each answer.
+        stopped: whether someone has asked for a stop: then no call is begun, those under way are waited for
+            and kept (those of this machine are given up: they cost nothing), and `StopRequested` is raised.
     """
 
     def __init__(
@@ -147,6 +102,7 @@ class Caller:
         *,
         reuse: Sequence[Journal] = (),
         on_outcome: OnOutcome = _tell_nobody,
+        stopped: Callable[[], bool] = never,
     ) -> None:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
@@ -159,6 +115,7 @@ class Caller:
         self._journal = journal
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
+        self._stopped = stopped
         self._used: set[str] = set()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
@@ -187,11 +144,12 @@ class Caller:
             raise UnsupportedError(role, "cannot answer with trained weights", do=ADAPTERS_CURE)
         identity = canonical_json(asdict(self._identity(role)))
         texts = [request_text(request) for request in requests]
-        keys = [_key(identity, text) for text in texts]
+        keys = [key_of(identity, text) for text in texts]
         outcomes: dict[str, Outcome] = {}
         wanted = dict(zip(keys, map(_Wish, requests, texts), strict=True))
         asked = len(wanted)
         while len(outcomes) < len(wanted):
+            self.check_stop()
             to_buy, elsewhere = self._sort_out(role, wanted, outcomes)
             self._on_outcome(role, len(outcomes), asked)
             if to_buy:
@@ -209,6 +167,11 @@ class Caller:
             elif len(outcomes) < len(wanted):
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
+
+    def check_stop(self) -> None:
+        """Raise StopRequested if someone has asked for a stop."""
+        if self._stopped():
+            raise StopRequested
 
     def _identity(self, role: str) -> ModelIdentity:
         if role not in self._identities:
@@ -301,6 +264,9 @@ class Caller:
         while pending:
             room = max(1, self.ledger.room_for(role, [purchase.bound for purchase in pending]))
             refused = self._round(role, pending[:room], outcomes, asked) + pending[room:]
+            if refused and self._stopped():
+                self._write_off(role, refused)
+                raise StopRequested
             stuck = len(refused) == len(pending) and not self.ledger.open_reservations
             if stuck and (cap := self.ledger.why_blocked(role, refused[0].bound)):
                 self._write_off(role, refused)
@@ -318,7 +284,7 @@ class Caller:
 
         def admit(index: int) -> bool:
             purchase = purchases[index]
-            ticket = self.ledger.reserve(role, purchase.bound)
+            ticket = None if self._stopped() else self.ledger.reserve(role, purchase.bound)
             if ticket is None:
                 return False
             purchase.tickets.append(ticket)
@@ -343,6 +309,8 @@ class Caller:
                     self._record(role, purchase, outcome, seconds)
                     outcomes[purchase.key] = outcome
                     self._on_outcome(role, len(outcomes), asked)
+                if free:
+                    self.check_stop()
             if seen != len(purchases):
                 raise ContractError(
                     f"model {self._identity(role).model}", f"answered {seen} of {len(purchases)} requests"

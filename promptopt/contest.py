@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from .calls import never
 from .errors import AuthError, JournalError, SealedSplit
 from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
@@ -70,6 +71,7 @@ class Contest:
         *,
         listen: Listener = ignore,
         reuse: Sequence[Journal] = (),
+        stopped: Callable[[], bool] = never,
     ) -> None:
         """Give every entrant a run of its own on its share."""
         self.setup = setup
@@ -88,6 +90,7 @@ class Contest:
                 reuse=reuse,
                 name=name,
                 clock=self._clocks[name],
+                stopped=stopped,
             )
             for name, searcher in setup.entrants.items()
         }

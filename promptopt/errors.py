@@ -15,6 +15,9 @@
     ├── SealedSplit                1   code tried to look at rows it must not see
     └── ContractError              1   a plug-in broke its contract; the message names the plug-in
 
+`StopRequested` stands apart: it is the interrupt of someone who asked from elsewhere, and ends a run as
+Ctrl-C does.
+
 Messages read `where: what is wrong; got X; do Y`.
 """
 
@@ -103,6 +106,10 @@ class SealedSplit(PromptOptError):
 
 class ContractError(PromptOptError):
     """A plug-in broke its contract."""
+
+
+class StopRequested(KeyboardInterrupt):
+    """Someone asked for the run to stop; no call is begun any more, and what came back is kept."""
 
 
 def shorten(value: object, limit: int = 200) -> str:

@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from .calls import never
 from .contest import Contest
 from .errors import JournalError
-from .events import Listener, Notice, ignore
+from .events import Listener, Notice, ignore, tell_both
+from .history import History
 from .journal import Journal
 from .runfolder import RunFolder, claimed
 from .setup import Setup
@@ -44,6 +46,7 @@ def execute(
     Raises:
         BudgetExhausted: the budget ended before the verdict could be spoken.
         JournalError: the folder holds another run, or another process works on it.
+        StopRequested: somebody wrote the file `stop` into the folder.
         ModelError: a model cannot be used at all.
     """
     with ExitStack() as stack:
@@ -57,15 +60,23 @@ def execute(
         _claim(journal, setup)
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
+        splits, stopped, hear = setup.task.splits, never, listen
+        if folder is not None:
+            stopped = folder.stop_watch()
+            folder.write_rows(splits.seen)
+            history = stack.enter_context(History(folder.history_file))
+            hear = tell_both(history, listen)
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
         start = Contest if setup.entrants else Run
-        listen, finish = stack.enter_context(tracked(setup, folder.path if folder else None, listen))
-        run = start(setup, journal, workdir, listen=listen, reuse=others)
+        hear, finish = stack.enter_context(tracked(setup, folder.path if folder else None, hear))
+        run = start(setup, journal, workdir, listen=hear, reuse=others, stopped=stopped)
         try:
             found = run.to_verdict(folder.path if folder else None)
         finally:
             run.note_time()
+            if folder is not None:
+                folder.write_rows(splits.seen)
         if folder is not None:
             if study is not None:
                 _bring_home(journal, folder.journal)

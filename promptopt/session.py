@@ -270,6 +270,7 @@ class RunSession:
 
     def spend(self, passes: int, tokens: int) -> None:
         """Pay for sequences that run forward and backward."""
+        self._caller.check_stop()
         self._before_scoring()
         ledger = self._caller.ledger
         if not ledger.spend(TRAINER, passes, Usage(tokens)):

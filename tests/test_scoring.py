@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import pytest
 from toys import Exact, fake, make_setup, rows, target_reply, user_text
 
-from promptopt.calls import Caller, request_text
+from promptopt.calls import Caller
 from promptopt.contracts.model import Completion, Decoding, Failure
 from promptopt.data import read
 from promptopt.errors import ConfigError, DataError, TemplateError, UnsupportedError
 from promptopt.journal import Journal
+from promptopt.keys import request_text
 from promptopt.ledger import Ledger
 from promptopt.programs import ChainOfThought, FewShotChainOfThought, LeastToMost, SelfConsistency
 from promptopt.prompt import Prompt

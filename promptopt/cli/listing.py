@@ -42,19 +42,13 @@ def ls(
 def _row(folder: RunFolder) -> list[Any]:
     from rich.text import Text
 
-    from ..errors import JournalError
     from ..ledger import Spent
     from ..progress import amounts, clock_text
     from ..proof.stats import format_number
 
     result = folder.result()
     if result is None:
-        try:
-            with folder.claimed():
-                state = "interrupted"
-        except JournalError:
-            state = "running"
-        return [Text(cell) for cell in (folder.path.name, state, "", "", "", "")]
+        return [Text(cell) for cell in (folder.path.name, folder.state, "", "", "", "")]
     verdict = result["verdict"]
     best = "" if verdict["best"] is None else format_number(verdict["best"])
     spent = sum((Spent(**part) for part in result["spent"].values()), Spent())
