@@ -18,7 +18,7 @@ from .errors import ConfigError, DataError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
 from .journal import Journal
-from .progress import one_line
+from .visible import one_line
 from .prompt import Prompt
 from .promptfile import exists
 from .promptfile import read_prompt as read_prompt_file

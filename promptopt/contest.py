@@ -23,7 +23,7 @@ from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
 from .leaderboard import Entry, rank
 from .ledger import Ledger, Spent
-from .progress import one_line
+from .visible import one_line
 from .prompt import Prompt
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap

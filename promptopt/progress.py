@@ -16,6 +16,7 @@ from .events import Event, Notice, Scored, Stage, StageName, Tick
 from .ledger import Spent
 from .prompt import Prompt
 from .records import Budget, Evaluation
+from .visible import one_line
 
 if TYPE_CHECKING:  # rich is only needed where there is a terminal
     from rich.console import Console, RenderableType
@@ -357,11 +358,6 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def one_line(text: str) -> str:
-    """Return the text without line breaks and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _state(tally: Tally) -> list[str]:

@@ -159,5 +159,7 @@ def _claim(journal: Journal, setup: Setup) -> None:
                 if journal.shared
                 else "start a new run; `--reuse` takes over the answers already bought",
             )
+    # What a reader needs to find the calls behind a cell.
+    journal.set_meta("decoding", asdict(setup.decoding))
     # What `compare` needs to match two runs' cells row by row; cells hold ids alone.
     journal.set_meta("task", {"reward": setup.task.reward_name, "rows": setup.task.splits.marks})

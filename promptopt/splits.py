@@ -159,7 +159,7 @@ class Splits:
         return self._opened
 
     @property
-    def seen(self) -> dict[SplitName, tuple[Example, ...]]:
+    def seen(self) -> dict[str, tuple[Example, ...]]:
         """The rows by split as far as they may be seen: test rows once they have been opened."""
         return {"search": self.search, "select": self.select, "test": self._opened}
 

@@ -13,8 +13,9 @@ def print_leaderboard(entries: Sequence[Entry]) -> None:
     """Print one line a searcher, the best first; `*` marks the winner's."""
     from rich.text import Text
 
-    from ..progress import count, one_line, tokens_text, usd_text
+    from ..progress import count, tokens_text, usd_text
     from ..proof.stats import format_number, format_p
+    from ..visible import one_line
     from ._table import console, table
 
     priced = any(entry.spent.usd for entry in entries)

@@ -187,7 +187,8 @@ def print_forecast(found: Forecast | str) -> None:
 def print_study(study: Study, place: Path) -> None:
     """Print the winner, where it is, what it cost and, last, the verdict."""
     from ..parts import PARTS
-    from ..progress import amounts, clock_text, one_line
+    from ..progress import amounts, clock_text
+    from ..visible import one_line, visible
     from ._leaderboard import print_leaderboard
 
     print()
@@ -232,7 +233,7 @@ def print_front(study: Study) -> None:
     """Print the finalists that no other beats in reward and cost."""
     from rich.text import Text
 
-    from ..progress import one_line
+    from ..visible import one_line
     from ..proof.stats import format_number
     from ._table import console, table
 

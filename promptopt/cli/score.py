@@ -43,7 +43,8 @@ def score(
     from rich.table import Table
 
     from ..api import score as score_prompts
-    from ..progress import one_line, progress_for
+    from ..progress import progress_for
+    from ..visible import one_line
     from ..proof.stats import format_number, mean_interval
     from ._table import console
 
