@@ -25,6 +25,7 @@ from .programs import Program
 from .prompt import Prompt
 from .proof.pareto import Objective
 from .records import Budget, Evaluation
+from .report.write import leave_report
 from .run import answers_in, execute
 from .runfolder import RunFolder
 from .setup import Setup, from_job, read_rows
@@ -143,13 +144,15 @@ def optimize(
     if study is not None:
         announce(study)
     folder = None if where is None else _folder(where, setup)
-    return execute(
+    listen = options.get("listen", ignore)
+    found = execute(
         setup,
         folder,
-        listen=options.get("listen", ignore),
+        listen=listen,
         reuse=[Path(p) for p in options.get("reuse", ())],
         study=folder.study if study is None and folder is not None else study,
     )
+    return leave_report(found, listen)
 
 
 def run_job(
@@ -175,7 +178,8 @@ def run_job(
     if job.study is not None:
         publish(job.study, job, rows)
     place = RunFolder(folder) if folder is not None else RunFolder.create(parent, job.name)
-    return execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse], study=job.study)
+    study = execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse], study=job.study)
+    return leave_report(study, listen)
 
 
 def work(study: str, *, listen: Listener = ignore) -> Study:
@@ -236,7 +240,8 @@ def resume(
     setup = from_job(job)
     if budget is not None:
         setup = replace(setup, budget=budget)
-    return execute(setup, place, listen=listen, retry_failed=retry_failed, study=job.study)
+    study = execute(setup, place, listen=listen, retry_failed=retry_failed, study=job.study)
+    return leave_report(study, listen)
 
 
 def score(

@@ -23,7 +23,6 @@ from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
 from .leaderboard import Entry, rank
 from .ledger import Ledger, Spent
-from .visible import one_line
 from .prompt import Prompt
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
@@ -35,6 +34,7 @@ from .session import TRAINER
 from .setup import Setup
 from .stages import Found, Run
 from .study import Candidate, Study
+from .visible import one_line
 
 
 class Clock:

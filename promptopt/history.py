@@ -7,6 +7,7 @@ walks the same path (LAW 1) and writes the file anew.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from typing import Any, Literal, Self
 
 from .events import Event, Notice, Scored, Stage, StageName, Tick
 from .ledger import Spent
-from .proof.stats import mean_interval
-from .records import Budget, Evaluation
+from .proof.stats import lower_bound, mean_interval
+from .records import Budget
 
 Kind = Literal["stage", "score", "tick", "notice"]
 THINNING = 500
@@ -40,8 +41,9 @@ class Moment:
         task_reward: of a score: whether the task's own reward judged.
         n: of a score, its rows.
         mean: of a score; None when no row has one.
-        best: of a score on search rows: whether it is the best of its searcher so far: more rows go before a
-            higher mean, for a mean of few rows flatters.
+        bound: of a score, the lower bound of its mean (`proof.stats.lower_bound`); None: nothing can be said.
+        best: of a score on search rows: whether it is the best of its searcher so far: the one whose interval
+            begins highest, for a mean of few rows flatters.
         interval: of such a best mean, 95%.
         candidates: prompts scored so far.
         done: of a tick, calls of its batch that are answered.
@@ -60,6 +62,7 @@ class Moment:
     task_reward: bool = True
     n: int = 0
     mean: float | None = None
+    bound: float | None = None
     best: bool = False
     interval: tuple[float, float] | None = None
     candidates: int = 0
@@ -107,7 +110,7 @@ class History:
         self._begun = self._ticked = clock()
         self._stage = Stage("baseline")
         self._spent: dict[str, Spent] = {}
-        self._best: dict[str, tuple[int, float]] = {}
+        self._best: dict[str, float] = {}
         self._candidates = 0
 
     def __enter__(self) -> Self:
@@ -144,24 +147,24 @@ class History:
 
     def _score(self, event: Scored) -> dict[str, Any]:
         evaluation = event.evaluation
+        bound = lower_bound(list(evaluation.values.values()))
         found: dict[str, Any] = {
             "prompt": event.prompt.id,
             "task_reward": event.task_reward,
             "n": evaluation.n,
             "mean": evaluation.mean if evaluation.n else None,
+            "bound": bound if math.isfinite(bound) else None,
         }
-        if event.stage == "search" and event.task_reward and self._is_best(evaluation):
+        if event.stage == "search" and event.task_reward and evaluation.n and self._is_best(bound):
             interval = mean_interval(list(evaluation.values.values()))
             found |= {"best": True, "interval": (interval.low, interval.high)}
         return found
 
-    def _is_best(self, evaluation: Evaluation) -> bool:
-        if not evaluation.n:
+    def _is_best(self, bound: float) -> bool:
+        known = self._best.get(self._stage.searcher)
+        if known is not None and bound <= known:
             return False
-        rank = (evaluation.n, evaluation.mean)
-        if (known := self._best.get(self._stage.searcher)) is not None and rank <= known:
-            return False
-        self._best[self._stage.searcher] = rank
+        self._best[self._stage.searcher] = bound
         return True
 
     def _write(self, kind: Kind, **more: Any) -> None:

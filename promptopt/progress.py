@@ -70,7 +70,7 @@ class Tally:
         cells: cells scored in all, by any reward.
         candidates: prompts scored so far.
         baseline: the seed prompt on search rows.
-        best: the best prompt so far with its evaluation: more rows go before a higher mean.
+        best: the best prompt so far with its evaluation: the one whose interval begins highest.
         done, asked: calls of the batch under way.
         under_way: of those, answered cells that are not scored yet.
         spent: all roles together.
@@ -130,8 +130,8 @@ class Tally:
             return False
         if self.baseline is None:
             self.baseline = event.evaluation
-        known = self.best[1] if self.best is not None else None
-        if known is None or (event.evaluation.n, event.evaluation.mean) > (known.n, known.mean):
+        bound = _bound(event.evaluation)
+        if self.best is None or bound > _bound(self.best[1]):
             self.best = (event.prompt, event.evaluation)
             return True
         return False
@@ -322,6 +322,13 @@ def scored(evaluation: Evaluation) -> str:
     if evaluation.failed:
         text += f", {count(evaluation.failed)} cell{'s' if evaluation.failed != 1 else ''} failed"
     return text
+
+
+@lru_cache(maxsize=128)
+def _bound(evaluation: Evaluation) -> float:
+    from .proof.stats import lower_bound
+
+    return lower_bound(list(evaluation.values.values()))
 
 
 def amounts(spent: Spent) -> str:

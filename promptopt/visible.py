@@ -1,8 +1,8 @@
-"""Text of unknown origin, made safe to look at: what would act on a screen instead of standing there is shown.
+r"""Text of unknown origin, made safe to look at: what would act on a screen is shown instead.
 
 Control characters (a terminal obeys them), marks that turn the direction of writing, invisible characters and
-half characters become escapes such as `\\x1b` or `\\u202e`. Line ends and tabs stay, and so do the two joiners
-that scripts and emoji need.
+half characters become escapes such as `\x1b` or `\u202e`. Line ends and tabs stay, and so do the two
+joiners that scripts and emoji need.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _seen(character: str, show: Callable[[str], str]) -> str:
 
 
 def escape(character: str) -> str:
-    """Return a character as in a string of Python: `\\x1b`, `\\u202e`, `\\U000e0041`."""
+    r"""Return a character as in a string of Python: `\x1b`, `\u202e`, `\U000e0041`."""
     number = ord(character)
     if number < 0x100:
         return f"\\x{number:02x}"

@@ -11,7 +11,21 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PromptOptError
-from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
+from ..visible import one_line
+from . import (
+    compare,
+    doctor,
+    export,
+    init,
+    listing,
+    propose,
+    report,
+    run,
+    score,
+    validate,
+    view,
+    worker,
+)
 
 INTERRUPTED = 130
 
@@ -32,6 +46,8 @@ app.command("score")(score.score)
 app.command("propose")(propose.propose)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("report")(report.report)
+app.command("view")(view.view)
 app.command("ls")(listing.ls)
 app.command("validate")(validate.validate)
 app.command("doctor")(doctor.doctor)
@@ -89,5 +105,5 @@ def _usage(error: TyperException) -> str:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    print(" ".join(message.split()), file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     return code

@@ -188,6 +188,7 @@ def print_study(study: Study, place: Path) -> None:
     """Print the winner, where it is, what it cost and, last, the verdict."""
     from ..parts import PARTS
     from ..progress import amounts, clock_text
+    from ..runfolder import RunFolder
     from ..visible import one_line, visible
     from ._leaderboard import print_leaderboard
 
@@ -200,7 +201,7 @@ def print_study(study: Study, place: Path) -> None:
     else:
         proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
         print(f"{proven} ({study.best.origin}):")
-        print("\n".join(f"  {line}" for line in study.best.instruction.splitlines()))
+        print("\n".join(f"  {line}" for line in visible(study.best.instruction).splitlines()))
         for part in PARTS.values():
             if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
                 print(f"  {part.name}: {one_line(part.get(study.best))}")
@@ -219,13 +220,15 @@ def print_study(study: Study, place: Path) -> None:
     if study.power is not None:
         print(f"power:  {study.power.line}")
     print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
+    if (page := RunFolder(place).report_file).exists():
+        print(f"report: {_shown(page)}")
     print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:
-        print(f"found:  {found.text}")
+        print(f"found:  {one_line(found.text)}")
     for note in study.notes:
-        print(f"note:   {note}")
+        print(f"note:   {one_line(note)}")
     print(study.verdict.line)
 
 
@@ -233,8 +236,8 @@ def print_front(study: Study) -> None:
     """Print the finalists that no other beats in reward and cost."""
     from rich.text import Text
 
-    from ..visible import one_line
     from ..proof.stats import format_number
+    from ..visible import one_line
     from ._table import console, table
 
     if not study.front:

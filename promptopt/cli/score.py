@@ -44,8 +44,8 @@ def score(
 
     from ..api import score as score_prompts
     from ..progress import progress_for
-    from ..visible import one_line
     from ..proof.stats import format_number, mean_interval
+    from ..visible import one_line
     from ._table import console
 
     job = job_of(config, overrides)

@@ -115,8 +115,17 @@ class Archive:
             (prompt, split, reward),
         )
         return [
-            CellRow(*row[:4], math.nan if row[4] is None else row[4], row[5], bool(row[6]), row[7])
-            for row in rows
+            CellRow(
+                example,
+                sample,
+                status,
+                output,
+                math.nan if value is None else value,
+                feedback,
+                bool(parsed),
+                why,
+            )
+            for example, sample, status, output, value, feedback, parsed, why in rows
         ]
 
     def means(self, reward: str) -> dict[str, dict[str, Mean]]:
@@ -152,7 +161,9 @@ class Archive:
     def failures(self) -> dict[str, dict[str, int]]:
         """Return by role how many calls failed for good, by reason."""
         found: dict[str, dict[str, int]] = {}
-        for role, outcome in self._store.query("SELECT role, outcome FROM calls WHERE outcome LIKE ?", (FAILED,)):
+        for role, outcome in self._store.query(
+            "SELECT role, outcome FROM calls WHERE outcome LIKE ?", (FAILED,)
+        ):
             failure = outcome_from_dict(json.loads(outcome))
             if isinstance(failure, Failure):
                 counted = found.setdefault(role, {})
@@ -183,8 +194,11 @@ class Archive:
             "key", "role", "request", "outcome", "attempts", "prompt_tokens", "completion_tokens", "seconds",
             "at",
         )  # fmt: skip
-        return {
-            key: Exchange(
+        found = {}
+        for key, role, request, outcome, attempts, prompt, completion, seconds, at in self._store.get_calls(
+            list(keys), columns
+        ):
+            found[key] = Exchange(
                 role,
                 json.loads(request),
                 outcome_from_dict(json.loads(outcome)),
@@ -193,7 +207,4 @@ class Archive:
                 seconds,
                 at,
             )
-            for key, role, request, outcome, attempts, prompt, completion, seconds, at in self._store.get_calls(
-                list(keys), columns
-            )
-        }
+        return found

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..contracts.model import Completion, Likelihood
 from ..errors import PromptOptError
-from ..proof.calibration import reliability
 from ..prompt import Prompt
+from ..proof.calibration import reliability
 from ..records import Example
 from .archive import Exchange
 from .replay import Replay
@@ -26,7 +26,7 @@ def calibration(
     answers: Mapping[str, Answer],
     reward: Mapping[str, Any],
 ) -> Calibration | None:
-    """Return how a prompt's confidences fit its answers; None where there are no likelihoods or no 0/1 truths.
+    """Return how a prompt's confidences fit its answers; None without likelihoods or 0/1 truths.
 
     Confidence is the chance of the chosen option among the row's options, with log-probabilities divided as
     the reward does (`normalize`); or of a reply, the exponential of its tokens' mean log-probability.
@@ -53,9 +53,7 @@ def calibration(
     return None
 
 
-def _options(
-    replay: Replay, prompt: Prompt, rows: Sequence[Example], normalize: str
-) -> list[float | None]:
+def _options(replay: Replay, prompt: Prompt, rows: Sequence[Example], normalize: str) -> list[float | None]:
     if len(rows[0].options) < 2:
         return [None] * len(rows)
     return [_chance(row, replay.likelihoods(prompt, row), normalize) for row in rows]

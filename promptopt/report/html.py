@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from .. import __version__
 from ..ledger import Spent
 from ..progress import clock_text, count, tokens_text, usd_text
-from ..proof.stats import format_number, format_p
 from ..prompt import Prompt
+from ..proof.guards import Overlap
+from ..proof.stats import Interval, format_number, format_p
+from ..proof.verdict import Verdict
 from ..strict_yaml import dump
 from ..visible import visible
-from .charts.progress import progress_chart
+from .charts.progress import progress_chart, second_axis
 from .charts.reliability import reliability_chart
 from .charts.splits import splits_chart
 from .charts.tradeoff import Kind, Spot, tradeoff_chart
@@ -26,7 +28,7 @@ from .diff import word_diff
 from .lineage import tree
 from .spelling import label, spell
 from .summary import Candidate, Change, Summary
-from .words import verdict_words
+from .words import summary_words
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 CLIP = 1500
@@ -66,6 +68,11 @@ def clip(text: object, most: int = CLIP) -> Markup:
     return mark_escapes(told[:most]) + Markup('<span class="soft">{}</span>').format(left)
 
 
+def sentence(text: str) -> str:
+    """Return a line of ours as a sentence."""
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
 def scored(candidate: Candidate) -> str:
     """Return a candidate's last score, and on how many rows."""
     last = candidate.last
@@ -75,21 +82,22 @@ def scored(candidate: Candidate) -> str:
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates' environment."""
+def environment(*more: str) -> Environment:
+    """Return the templates' environment; `more` are packages with templates besides these."""
     made = Environment(
-        loader=PackageLoader("promptopt.report", "templates"),
+        loader=ChoiceLoader([PackageLoader(package) for package in ("promptopt.report", *more)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-        extensions=["jinja2.ext.loopcontrols"],
     )
     made.filters |= {
         "v": mark_escapes,
+        "sentence": sentence,
         "clip": clip,
         "number": format_number,
         "signed": lambda value: format_number(value, sign=True),
         "p": lambda value: "-" if value is None else format_p(value).removeprefix("p").removeprefix("="),
+        "pvalue": format_p,
         "count": count,
         "tokens": tokens_text,
         "usd": usd_text,
@@ -119,12 +127,15 @@ def _context(s: Summary) -> dict[str, Any]:
         "s": s,
         "policy": POLICY,
         "version": __version__,
-        "words": verdict_words(s),
+        "words": summary_words(s),
         "tiles": _tiles(s),
         "notes": _notes(s),
         "alone": alone,
         "best": s.best,
-        "change": () if s.best is None or s.seed_prompt is None else word_diff(spell(s.seed_prompt), spell(s.best)),
+        "names": ("your prompt", "new prompt"),
+        "change": ()
+        if s.best is None or s.seed_prompt is None
+        else word_diff(spell(s.seed_prompt), spell(s.best)),
         "layout": "" if s.best is None else _layout(s.best),
         "finals": finals,
         "standings": _standings(finals),
@@ -171,16 +182,36 @@ def about(s: Summary) -> dict[str, Any]:
 
 
 def _pictures(s: Summary, labels: Mapping[str, str], spots: Sequence[Spot]) -> dict[str, Markup]:
-    priced = any(curve.end.usd for curve in s.curves)
     before = s.candidate(s.seed_prompt.id) if s.seed_prompt else None
     after = None if s.best == s.seed_prompt or s.best is None else s.candidate(s.best.id)
     return {
-        "verdict": Markup("") if s.verdict is None else verdict_chart(s.verdict, binary=s.binary),
+        "verdict": verdict_picture(s.verdict, s.binary),
         "calls": progress_chart(s.curves, "calls", labels=labels),
-        "money": progress_chart(s.curves, "usd" if priced else "tokens", labels=labels),
+        "money": progress_chart(s.curves, second_axis(s.curves), labels=labels),
         "tradeoff": tradeoff_chart(spots),
         "splits": splits_chart(before.scores if before else {}, after.scores if after else {}),
     }
+
+
+def verdict_picture(verdict: Verdict | None, binary: bool) -> Markup:
+    """Return a verdict's picture; empty where it has no scores."""
+    if (
+        verdict is None
+        or verdict.best is None
+        or verdict.baseline is None
+        or verdict.difference is None
+        or verdict.interval is None
+        or verdict.baseline_interval is None
+        or verdict.best_interval is None
+    ):
+        return Markup("")
+    return verdict_chart(
+        (verdict.baseline, verdict.baseline_interval),
+        (verdict.best, verdict.best_interval),
+        (verdict.difference, verdict.interval),
+        binary=binary,
+        label=f"Scores with 95% intervals, and their difference: {verdict.line}",
+    )
 
 
 def _tiles(s: Summary) -> list[tuple[str, str, str]]:
@@ -195,7 +226,9 @@ def _tiles(s: Summary) -> list[tuple[str, str, str]]:
     if verdict is not None:
         tiles.append(("held-out rows" if verdict.held_out else "reused rows", count(verdict.n), ""))
     tiles.append(("prompts tried", count(len(s.candidates)), ""))
-    tiles.append(("spent", usd_text(spent.usd) if spent.usd else f"{count(spent.calls)} calls", _bought(spent)))
+    tiles.append(
+        ("spent", usd_text(spent.usd) if spent.usd else f"{count(spent.calls)} calls", _bought(spent))
+    )
     if "seconds" in s.result:
         tiles.append(("time", clock_text(s.result["seconds"]), ""))
     return tiles
@@ -232,7 +265,11 @@ def _filters(s: Summary, marks: Mapping[Change, str], alone: bool) -> list[tuple
     if alone:
         order = ("wrong", "right", "missing")
         marks = {**marks, "wrong": "wrong", "right": "right"}
-    shown = [(str(key), marks[key], counts[key]) for key in order if counts[key] or key in ("fixed", "broke", "wrong")]
+    shown = [
+        (str(key), marks[key], counts[key])
+        for key in order
+        if counts[key] or key in ("fixed", "broke", "wrong")
+    ]
     return [("all", "all", len(s.rows)), *shown]
 
 
@@ -253,8 +290,6 @@ def _spots(s: Summary) -> list[Spot]:
             kind = "after"
         if candidate.prompt == s.seed_prompt:
             kind = "before"
-        from ..proof.stats import Interval
-
         ends = intervals.get(candidate.prompt.id)
         spots.append(
             Spot(
@@ -273,32 +308,20 @@ def _spots(s: Summary) -> list[Spot]:
 def _checks(s: Summary) -> list[tuple[bool, str]]:
     guards = s.result.get("guards") or {}
     checks: list[tuple[bool, str]] = []
-    overlap, drift = guards.get("overlap"), guards.get("format")
-    if overlap is not None:
-        leak = bool(overlap["example"])
-        checks.append(
-            (
-                not leak,
-                f"leak check: the winner repeats {overlap['shared']} of its {overlap['grams']} runs of six words, "
-                f"and input and answer of {overlap['pairs']} rows, from search rows (row {overlap['example']}: "
-                f"{overlap['text']})"
-                if leak
-                else "leak check: the winner repeats no search row",
-            )
-        )
-    if drift is not None:
-        worse = drift["best"] > drift["baseline"]
-        checks.append(
-            (
-                not worse,
-                f"output format: replies without a readable answer {drift['baseline']:.0%} with yours, "
-                f"{drift['best']:.0%} with the winner",
-            )
-        )
+    if (found := guards.get("overlap")) is not None:
+        note = Overlap(**found).note
+        checks.append((not note, note or "leak check: the best prompt repeats no search row"))
+    if (drift := guards.get("format")) is not None:
+        told = f"{drift['baseline']:.0%} of your prompt's replies, {drift['best']:.0%} of the winner's"
+        checks.append((drift["best"] <= drift["baseline"], f"replies without a readable answer: {told}"))
     failed = sum(s.failed_cells.values())
     checks.append((not failed, f"cells without a score: {failed:,}"))
     if s.verdict is not None:
-        kept = "the test rows were opened once, for this verdict" if s.verdict.held_out else "no rows were held out"
+        kept = (
+            "the test rows were opened once, for this verdict"
+            if s.verdict.held_out
+            else "no rows were held out"
+        )
         checks.append((s.verdict.held_out, kept))
     return checks
 

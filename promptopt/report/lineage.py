@@ -1,4 +1,4 @@
-"""Who came from whom: candidates as a tree in reading order, and the way from the seed prompt to the winner."""
+"""Who came from whom: candidates as a tree in reading order, and the line of the winner."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Node:
 
 
 def tree(candidates: Sequence[Candidate], winner: Prompt | None) -> tuple[Node, ...]:
-    """Return all candidates, each after its parent, children as they were found; a parent is the first known."""
+    """Return all candidates, each after its first known parent, children as they were found."""
     known = {candidate.prompt.id: candidate for candidate in candidates}
     children: dict[str | None, list[Candidate]] = {}
     parents: dict[str, str | None] = {}
@@ -47,7 +47,9 @@ def tree(candidates: Sequence[Candidate], winner: Prompt | None) -> tuple[Node, 
     while waiting:
         candidate, depth = waiting.pop()
         over = parents[candidate.prompt.id]
-        nodes.append(_node(candidate, depth, None if over is None else known[over], candidate.prompt.id in line))
+        nodes.append(
+            _node(candidate, depth, None if over is None else known[over], candidate.prompt.id in line)
+        )
         waiting += [(child, depth + 1) for child in reversed(children.get(candidate.prompt.id, []))]
     return tuple(nodes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ..history import Moment
@@ -30,6 +31,7 @@ def _curve(name: str, history: Sequence[Moment]) -> Curve:
             moment.mean,
             moment.n,
             moment.spent,
+            -math.inf if moment.bound is None else moment.bound,
             None if moment.interval is None else Interval(*moment.interval),
         )
         last[moment.prompt] = step

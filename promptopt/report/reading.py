@@ -13,9 +13,9 @@ from ..history import Moment, read_history
 from ..job import Job
 from ..leaderboard import Entry
 from ..ledger import Spent
+from ..prompt import Prompt
 from ..proof.stats import mean_interval
 from ..proof.verdict import Verdict
-from ..prompt import Prompt
 from ..records import Price
 from ..runfolder import RunFolder
 from ..strict_yaml import load
@@ -182,7 +182,8 @@ class _Reader:
     def _command(self) -> str:
         if "python" in self.lock or not self.lock:
             return ""
-        return f"promptopt run {shlex.quote(str(self.folder.lock_file))}"
+        job, run = (shlex.quote(str(path)) for path in (self.folder.lock_file, self.folder.path))
+        return f"promptopt run {job} --reuse {run}"
 
 
 def _score(mean: Mean, tokens: tuple[float | None, float | None] | None) -> Score:
@@ -190,11 +191,11 @@ def _score(mean: Mean, tokens: tuple[float | None, float | None] | None) -> Scor
 
 
 def _leader(candidates: Sequence[Candidate], found: Sequence[Curve]) -> Prompt | None:
-    """Return the best prompt so far: more rows go before a higher mean."""
+    """Return the best prompt so far: the one whose interval begins highest."""
     steps = [curve.steps[-1] for curve in found if curve.steps]
     if not steps:
         return None
-    best = max(steps, key=lambda step: (step.n, step.mean)).prompt
+    best = max(steps, key=lambda step: step.bound).prompt
     return next((c.prompt for c in candidates if c.prompt.id == best), None)
 
 

@@ -1,14 +1,14 @@
 """From a cell to the very calls behind it: asked again of the journal, under the keys that hold everything.
 
-The prompt is rendered for the row and its program is walked through, each step answered by the journal. What is
-found under a key is what was sent and what came back, byte for byte (LAW 2); what is not there is left out,
-never guessed.
+The prompt is rendered for the row and its program is walked through, each step answered by the journal. What
+is found under a key is what was sent and what came back, byte for byte (LAW 2); what is not there is left
+out, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..contracts.model import Completion, Decoding, GenerateRequest, LikelihoodRequest, Request

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 from ..proof.stats import paired_interval
@@ -13,6 +14,7 @@ from .summary import Answer, Change, RowResult, Slice
 
 MOST_VALUES = 12
 """A column with more values is no column to slice by."""
+LENGTH = "length of the input"
 ORDER: tuple[Change, ...] = ("fixed", "broke", "wrong", "missing", "right")
 
 
@@ -70,27 +72,30 @@ def slices(rows: Sequence[RowResult], *, seed: int = 0) -> tuple[Slice, ...]:
             if row.row is not None:
                 values.setdefault(value_of(row.row), []).append(row)
         if 1 < len(values) <= MOST_VALUES and len(values) <= len(able) / 2:
-            found += [_slice(column, value, its, seed) for value, its in sorted(values.items(), key=_rank)]
+            order = sorted(values, key=lambda value: (-len(values[value]), value))
+            if column == LENGTH:
+                order = sorted(
+                    values, key=lambda value: min(_length(one.row) for one in values[value] if one.row)
+                )
+            found += [_slice(column, value, values[value], seed) for value in order]
     return tuple(found)
-
-
-def _rank(item: tuple[str, list[RowResult]]) -> tuple[int, str]:
-    return -len(item[1]), item[0]
 
 
 def _columns(rows: Sequence[Example]) -> dict[str, Callable[[Example], str]]:
     names = list(rows[0].inputs) if rows else []
-    columns: dict[str, Callable[[Example], str]] = {
-        name: (lambda row, name=name: row.inputs.get(name, "")) for name in names
-    }
+    columns: dict[str, Callable[[Example], str]] = {name: partial(_input, name) for name in names}
     columns["answer"] = lambda row: row.answer
     if any(row.group is not None for row in rows):
         columns["group"] = lambda row: row.group or "none"
     lengths = sorted(_length(row) for row in rows)
     if lengths and lengths[0] < lengths[-1]:
         low, high = lengths[len(lengths) // 3], lengths[2 * len(lengths) // 3]
-        columns["length of the input"] = lambda row: _third(_length(row), low, high)
+        columns[LENGTH] = lambda row: _third(_length(row), low, high)
     return columns
+
+
+def _input(name: str, row: Example) -> str:
+    return row.inputs.get(name, "")
 
 
 def _length(row: Example) -> int:

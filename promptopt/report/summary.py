@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,17 +55,23 @@ class Candidate:
     @property
     def last(self) -> Score | None:
         """Its score on the most decisive rows that it met."""
-        return next((self.scores[split] for split in ("test", "select", "search") if split in self.scores), None)
+        return next(
+            (self.scores[split] for split in ("test", "select", "search") if split in self.scores), None
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A new best prompt, or a prompt scored: what it scored on search rows, and what was spent by then."""
+    """A prompt scored, or a new best one: its score on search rows, and what was spent by then.
+
+    `bound` ranks it among prompts that met other numbers of rows (`proof.stats.lower_bound`).
+    """
 
     prompt: str
     mean: float
     n: int
     spent: Spent
+    bound: float = -math.inf
     interval: Interval | None = None
 
 

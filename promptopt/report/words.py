@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ..proof.stats import format_number, format_p
 from ..proof.verdict import Verdict
+from ..runfolder import State
 from .summary import Summary
 
 Tone = Literal["good", "flat", "open"]
@@ -21,11 +23,29 @@ class Words:
     tone: Tone
 
 
-def verdict_words(summary: Summary) -> Words:
+def summary_words(summary: Summary) -> Words:
     """Put a run's verdict into words."""
-    verdict = summary.verdict
+    return verdict_words(
+        summary.verdict,
+        binary=summary.binary,
+        tried=len(summary.candidates),
+        state=summary.state,
+        folder=summary.folder,
+    )
+
+
+def verdict_words(verdict: Verdict | None, *, binary: bool, tried: int, state: State, folder: Path) -> Words:
+    """Put a verdict into words.
+
+    Args:
+        verdict: None while there is none.
+        binary: scores are 0 or 1: means are shares of right answers.
+        tried: prompts, the seed prompt included.
+        state: of the run.
+        folder: where it is kept, for the command that goes on with it.
+    """
     if verdict is None:
-        return _unfinished(summary)
+        return _unfinished(tried, state, folder)
     rows = f"{verdict.n:,} row{'s' if verdict.n != 1 else ''}"
     if verdict.best is None or verdict.baseline is None or verdict.interval is None:
         return Words("No verdict.", "No row has a score of both prompts.", "open")
@@ -36,15 +56,15 @@ def verdict_words(summary: Summary) -> Words:
             "open",
         )
     if verdict.same_prompt:
-        others = len(summary.candidates) - 1
-        tried = f"None of the {others:,} others tried" if others > 1 else "Nothing that was tried"
+        others = tried - 1
+        said = f"None of the {others:,} others tried" if others > 1 else "Nothing that was tried"
         return Words(
             "Keep your prompt.",
-            f"{tried} was above it on the rows for choosing. It "
-            f"{_scores(verdict.baseline, summary.binary)} {_place(verdict, rows, summary.binary)}.",
+            f"{said} was above it on the rows for choosing. It "
+            f"{_scores(verdict.baseline, binary)} {_place(verdict, rows, binary)}.",
             "flat",
         )
-    return _compared(verdict, summary.binary, rows)
+    return _compared(verdict, binary, rows)
 
 
 def _compared(verdict: Verdict, binary: bool, rows: str) -> Words:
@@ -72,12 +92,12 @@ def _compared(verdict: Verdict, binary: bool, rows: str) -> Words:
     )
 
 
-def _unfinished(summary: Summary) -> Words:
-    state = "under way" if summary.state == "running" else "interrupted"
-    found = f"{len(summary.candidates):,} prompt{'s' if len(summary.candidates) != 1 else ''}"
-    more = "" if summary.state == "running" else f" Go on with: promptopt resume {summary.folder}"
+def _unfinished(tried: int, state: State, folder: Path) -> Words:
+    doing = "under way" if state == "running" else "interrupted"
+    found = f"{tried:,} prompt{'s' if tried != 1 else ''}"
+    more = "" if state == "running" else f" Go on with: promptopt resume {folder}"
     return Words(
-        f"No verdict yet: this run is {state}.",
+        f"No verdict yet: this run is {doing}.",
         f"{found} tried so far. What is best on the rows for searching flatters itself; "
         f"the verdict is spoken on rows that nobody has touched.{more}",
         "open",

@@ -144,7 +144,12 @@ class Frame:
             lines.append(element("line", x1=x.start, x2=x.end, y1=y(value), y2=y(value), class_="grid"))
             lines.append(
                 element(
-                    "text", self.write_y(value), x=x.start - 6, y=y(value) + 4, text_anchor="end", class_="tick"
+                    "text",
+                    self.write_y(value),
+                    x=x.start - 6,
+                    y=y(value) + 4,
+                    text_anchor="end",
+                    class_="tick",
                 )
             )
         for value in ticks(x.low, x.high):
@@ -162,7 +167,12 @@ class Frame:
         lines.append(element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis"))
         lines.append(
             element(
-                "text", self.x_name, x=(x.start + x.end) / 2, y=HEIGHT - 6, text_anchor="middle", class_="name"
+                "text",
+                self.x_name,
+                x=(x.start + x.end) / 2,
+                y=HEIGHT - 6,
+                text_anchor="middle",
+                class_="name",
             )
         )
         lines.append(element("text", self.y_name, x=4, y=12, class_="name"))

@@ -31,6 +31,13 @@ def amount(spent: Spent, against: Against) -> float:
     )
 
 
+def second_axis(curves: Sequence[Curve]) -> Against:
+    """Return what to count besides calls: dollars; tokens where nothing costs any; time where none count."""
+    if any(curve.end.usd for curve in curves):
+        return "usd"
+    return "tokens" if any(curve.end.tokens for curve in curves) else "seconds"
+
+
 def progress_chart(
     curves: Sequence[Curve], against: Against, *, labels: Mapping[str, str] | None = None
 ) -> Markup:

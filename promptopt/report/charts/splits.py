@@ -1,4 +1,4 @@
-"""From search over select to test: what seed prompt and winner score on rows ever less known to the search."""
+"""From search over select to test: what seed prompt and winner score on rows ever less looked at."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ def _one(frame: Frame, its: Mapping[str, Score], class_: str, name: str, shift: 
         marks.append(element("circle", element("title", said), cx=x, cy=y, r=5, class_=f"dot {class_}"))
         anchor, away = ("end", -9) if shift < 0 else ("start", 9)
         marks.append(
-            element("text", format_number(score.mean), x=x + away, y=y + 4, text_anchor=anchor, class_="value")
+            element(
+                "text", format_number(score.mean), x=x + away, y=y + 4, text_anchor=anchor, class_="value"
+            )
         )
     return element("g", element("path", d=path(points), class_=f"line {class_} thin"), *marks)

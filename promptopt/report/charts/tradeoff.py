@@ -43,7 +43,7 @@ def tradeoff_chart(spots: Sequence[Spot]) -> Markup:
         x, y = frame.x(spot.tokens), frame.y(spot.mean)
         spread = f" {spot.interval}" if spot.interval is not None else ""
         said = (
-            f"{format_number(spot.mean)}{spread} on {spot.n:,} rows, {spot.tokens:,.0f} tokens: {spot.label[:160]}"
+            f"{format_number(spot.mean)}{spread} on {spot.n:,} rows, {spot.tokens:,.0f} tokens: {spot.label}"
         )
         parts.append(dot(x, y, said, f"dot {spot.kind}", 3 if spot.kind == "other" else 5))
     return svg(*parts, label="Score against prompt tokens")

@@ -7,39 +7,48 @@ from collections.abc import Callable
 from markupsafe import Markup
 
 from ...proof.stats import Interval, format_number
-from ...proof.verdict import Verdict
 from ._svg import Scale, element, round_out, svg, ticks
 
 HEIGHT = 208
 LEFT, RIGHT = 78, 18
 
 
-def verdict_chart(verdict: Verdict, *, binary: bool) -> Markup:
-    """Draw seed prompt, winner and their paired difference; an empty picture when there is none."""
-    if (
-        verdict.best is None
-        or verdict.baseline is None
-        or verdict.difference is None
-        or verdict.interval is None
-        or verdict.baseline_interval is None
-        or verdict.best_interval is None
-    ):
-        return Markup("")
-    means = [(verdict.baseline, verdict.baseline_interval), (verdict.best, verdict.best_interval)]
-    ends = round_out([end for _, i in means for end in (i.low, i.high)], unit=True)
-    scores = Scale(*ends, LEFT, 420 - RIGHT)
-    gains = _around_zero(verdict.interval)
+Estimate = tuple[float, Interval]
+"""A mean and its interval."""
+
+
+def verdict_chart(
+    before: Estimate,
+    after: Estimate,
+    gain: Estimate,
+    *,
+    binary: bool,
+    names: tuple[str, str] = ("yours", "new"),
+    label: str = "",
+) -> Markup:
+    """Draw two means and their paired difference.
+
+    Args:
+        before: of the prompt to beat.
+        after: of the other one.
+        gain: the paired difference.
+        binary: scores are 0 or 1: means are shares, differences are points.
+        names: of the two.
+        label: what the picture shows, in words.
+    """
+    ends = round_out([end for _, i in (before, after) for end in (i.low, i.high)], unit=True)
+    scores, gains = Scale(*ends, LEFT, 420 - RIGHT), _around_zero(gain[1])
     write = _percent if binary else format_number
+    signed = _points if binary else _signed
     rows = [
+        _row(scores, 28, names[0], before, "before", write),
+        _row(scores, 62, names[1], after, "after", write),
         _ruler(scores, 92, write, "score"),
-        _row(scores, 28, "yours", *means[0], "before", write),
-        _row(scores, 62, "new", *means[1], "after", write),
-        _ruler(gains, 178, _points if binary else _signed, "difference, row by row"),
         element("line", x1=gains(0), x2=gains(0), y1=126, y2=178, class_="zero"),
-        _row(gains, 150, "new - yours", verdict.difference, verdict.interval, "gain", _points if binary else _signed),
+        _row(gains, 150, f"{names[1]} − {names[0]}", gain, "gain", signed),
+        _ruler(gains, 178, signed, "points" if binary else "gain"),
     ]
-    told = f"Scores with 95% intervals, and their difference: {verdict.line}"
-    return svg(*rows, label=told, height=HEIGHT)
+    return svg(*rows, label=label or "Scores and their difference, with intervals", height=HEIGHT)
 
 
 def _around_zero(interval: Interval) -> Scale:
@@ -62,13 +71,14 @@ def _row(
     scale: Scale,
     y: float,
     name: str,
-    mean: float,
-    interval: Interval,
+    estimate: Estimate,
     class_: str,
     write: Callable[[float], str],
 ) -> Markup:
+    mean, interval = estimate
     low, high = scale(interval.low), scale(interval.high)
-    said = f"{name}: {write(mean)}, {interval.level:.0%} interval {write(interval.low)} to {write(interval.high)}"
+    spread = f"{write(interval.low)} to {write(interval.high)}"
+    said = f"{name}: {write(mean)}, {interval.level:.0%} interval {spread}"
     ends = [element("line", x1=x, x2=x, y1=y - 6, y2=y + 6, class_=f"whisker {class_}") for x in (low, high)]
     return element(
         "g",
