@@ -1,4 +1,4 @@
-"""A run in which everything that comes from outside is hostile: rows, prompts, replies, feedback, failures."""
+"""A run in which all that comes from outside is hostile: rows, prompts, replies, feedback, failures."""
 
 from __future__ import annotations
 

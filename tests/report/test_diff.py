@@ -10,7 +10,7 @@ from promptopt.report.diff import MOST, word_diff
 
 def test_words_that_changed_are_told_from_those_that_stayed() -> None:
     assert word_diff("Write the second letter.", "Write only the last letter.") == (
-        ("same", "Write "), ("new", "only "), ("same", "the "), ("gone", "second"), ("new", "last"),
+        ("same", "Write"), ("new", " only"), ("same", " the "), ("gone", "second"), ("new", "last"),
         ("same", " letter."),
     )  # fmt: skip
 

@@ -31,9 +31,14 @@ def test_rows_are_told_apart_by_what_became_of_them() -> None:
     after = said(up=1.0, down=0.2, bad=0.0, good=1.0, half=0.5, gone=1.0)
     found = row_results(before, after, {}, "test")
     assert {row.id: row.change for row in found} == {
-        "up": "fixed", "down": "broke", "bad": "wrong", "half": "wrong", "gone": "missing", "lonely": "missing",
+        "up": "fixed",
+        "down": "broke",
+        "bad": "wrong",
+        "half": "wrong",
+        "gone": "missing",
+        "lonely": "missing",
         "good": "right",
-    }  # fmt: skip
+    }
     assert [row.change for row in found] == [
         "fixed", "broke", "wrong", "wrong", "missing", "missing", "right",
     ]  # fmt: skip
