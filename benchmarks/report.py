@@ -1,12 +1,12 @@
 """The report of a large run: how large it is, how long it takes to write, and how soon Chromium has it open.
 
-A run of 500 prompts on 1,000 rows is made with a model that is a function: every prompt meets all search rows,
-the winner and the seed prompt the test rows, too.
+A run of 500 prompts on 1,000 rows is made with a model that is a function: every prompt meets all search
+rows, the winner and the seed prompt the test rows, too.
 
     python benchmarks/report.py [--prompts 500] [--rows 1000] [--opens 5]
 
-The claim: under 15 MB, open in under 2 s (the load event has fired and the first frame is drawn), best of a few,
-for the time is this machine's and what else runs on it.
+The claim: under 15 MB, open in under 2 s (the load event has fired and the first frame is drawn), best of a
+few, for the time is this machine's and what else runs on it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,42 @@ from promptopt.splits import Sizes, make_splits
 from promptopt.task import Task
 from promptopt.testing.model import FakeModel
 
-WORDS = ["read", "the", "question", "slowly", "then", "name", "what", "it", "asks", "for", "and", "answer", "with", "one", "short", "phrase", "taken", "from", "the", "text", "if", "nothing", "fits", "say", "so", "do", "not", "explain", "keep", "the", "spelling", "of", "the", "source"]
+WORDS = [
+    "read",
+    "the",
+    "question",
+    "slowly",
+    "then",
+    "name",
+    "what",
+    "it",
+    "asks",
+    "for",
+    "and",
+    "answer",
+    "with",
+    "one",
+    "short",
+    "phrase",
+    "taken",
+    "from",
+    "the",
+    "text",
+    "if",
+    "nothing",
+    "fits",
+    "say",
+    "so",
+    "do",
+    "not",
+    "explain",
+    "keep",
+    "the",
+    "spelling",
+    "of",
+    "the",
+    "source",
+]
 MEGABYTES, SECONDS = 15.0, 2.0
 DRAWN = "new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()), 0)))"
 

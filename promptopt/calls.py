@@ -168,6 +168,10 @@ class Caller:
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
 
+    def tell(self, role: str) -> None:
+        """Say that a role is at work, though no call of it is under way."""
+        self._on_outcome(role, 0, 0)
+
     def check_stop(self) -> None:
         """Raise StopRequested if someone has asked for a stop."""
         if self._stopped():

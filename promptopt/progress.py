@@ -5,6 +5,7 @@ A `Tally` adds up the run's events; the two views only draw what it holds.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,8 @@ def progress_for(stream: TextIO, title: str, *, quiet: bool = False) -> Progress
     """Return the view that fits a stream."""
     if quiet:
         return Silent()
-    return Live(title) if stream.isatty() else Plain(stream)
+    moves = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return Live(title) if moves else Plain(stream)
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Tally:
         baseline: the seed prompt on search rows.
         best: the best prompt so far with its evaluation: the one whose interval begins highest.
         done, asked: calls of the batch under way.
+        trained: passes of training so far.
         under_way: of those, answered cells that are not scored yet.
         spent: all roles together.
         remaining: what is left of the budget.
@@ -89,6 +92,7 @@ class Tally:
     done: int = 0
     asked: int = 0
     under_way: int = 0
+    trained: int = 0
     spent: Spent = Spent()
     remaining: Budget = Budget()
     started: float = field(default=0.0)
@@ -112,6 +116,7 @@ class Tally:
                 self.under_way = event.done if event.role == "target" else 0
                 self.spent = sum(event.spent.values(), Spent())
                 self.remaining = event.remaining
+                self.trained = event.spent.get("trainer", Spent()).calls
             case Scored():
                 return self._scored(event)
             case Notice():
@@ -371,6 +376,8 @@ def _state(tally: Tally) -> list[str]:
     parts = [candidates(tally), f"{tally.rate:.0f} cells/s"]
     if tally.asked > tally.done:
         parts.append(f"batch {count(tally.done)}/{count(tally.asked)}")
+    if tally.trained:
+        parts.append(f"{count(tally.trained)} training passes")
     return parts
 
 

@@ -277,6 +277,7 @@ class RunSession:
             cap = ledger.why_blocked(TRAINER, Usage(tokens), passes)
             self._slice_ended = (left := ledger.limit_left) is not None and left < passes
             raise BudgetExhausted("budget", f"the next {passes} training passes could pass {cap}")
+        self._caller.tell(TRAINER)
 
     def note(self, text: str) -> None:
         """Tell whoever is watching."""

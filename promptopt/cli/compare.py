@@ -95,7 +95,7 @@ def _print(result: Comparison) -> None:
     from rich.text import Text
 
     from ..proof.stats import format_number, format_p
-    from ._table import console, table
+    from ._table import console, say, table
 
     columns = {"mean": 5, "interval": 9, "n": 4, "failed": 6, "unparsed": 8}
     metered = any(contender.cost for contender in result.contenders)
@@ -113,7 +113,8 @@ def _print(result: Comparison) -> None:
             *(tokens if metered else []),
         )
     pairs = table("pair", {"gain": 5, "interval": 9, "n": 4, "p": 6, "p (Holm)": 8})
-    pairs.add_column("verdict", no_wrap=True)
+    pairs.columns[0].no_wrap = False  # which pair it is must not be cut off
+    pairs.add_column("verdict", no_wrap=True, min_width=max(len(pair.words) for pair in result.pairs))
     for pair in result.pairs:
         pairs.add_row(
             Text(f"{pair.name} - {pair.baseline}"),
@@ -129,4 +130,4 @@ def _print(result: Comparison) -> None:
     print("\npaired differences, on the rows where both have a score", flush=True)
     console().print(pairs)
     for note in result.notes:
-        print(f"note: {note}")
+        say("note:", note, 6)

@@ -116,6 +116,7 @@ def resume(
 def print_plan(job: Job, planned: Plan) -> None:
     """Print what a job will do, and what it can cost at most."""
     from ..progress import count, usd_text
+    from ._table import say
 
     search, select, test = planned.rows
     cap = planned.budget
@@ -154,7 +155,7 @@ def print_plan(job: Job, planned: Plan) -> None:
     lines["ceiling"] = caps or "none: the search ends by itself; set `budget` for a hard cap"
     lines["power"] = planned.power.line
     for key, text in [*lines.items(), *(("note", note) for note in planned.notes)]:
-        print(f"{key:<9}{text}")
+        say(key, text, 9)
     sys.stdout.flush()
 
 
@@ -172,16 +173,17 @@ def _caps(budget: Budget) -> str:
 def print_forecast(found: Forecast | str) -> None:
     """Print what a job will probably take."""
     from ..progress import amounts, clock_text
+    from ._table import say
 
     if isinstance(found, str):
-        print(f"{'expect':<9}not known: {found}")
+        say("expect", f"not known: {found}", 9)
         return
     taken = "" if found.seconds is None else f", {clock_text(found.seconds)}"
-    print(f"{'expect':<9}about {amounts(found.total)}{taken}")
+    say("expect", f"about {amounts(found.total)}{taken}", 9)
     if found.power is not None:
-        print(f"{'power':<9}as tried: {found.power.line}")
+        say("power", f"as tried: {found.power.line}", 9)
     for note in found.notes:
-        print(f"{'':<9}{note}")
+        say("", note, 9)
 
 
 def print_study(study: Study, place: Path) -> None:
@@ -191,6 +193,7 @@ def print_study(study: Study, place: Path) -> None:
     from ..runfolder import RunFolder
     from ..visible import one_line, visible
     from ._leaderboard import print_leaderboard
+    from ._table import say
 
     print()
     if study.leaderboard:
@@ -214,22 +217,22 @@ def print_study(study: Study, place: Path) -> None:
         if (retriever := study.best.retriever) is not None:
             print(f"  with the {retriever.k} of {len(retriever.pool)} demonstrations most like each row")
     if study.finals is not None:
-        print(f"why:    {study.finals.why}")
+        say("why:", study.finals.why)
     if study.gap is not None:
-        print(f"gap:    {study.gap.line}")
+        say("gap:", study.gap.line)
     if study.power is not None:
-        print(f"power:  {study.power.line}")
-    print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
+        say("power:", study.power.line)
+    say("saved:", _shown(place / "best" / "prompt.json"))
     if (page := RunFolder(place).report_file).exists():
-        print(f"report: {_shown(page)}")
-    print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
+        say("report:", _shown(page))
+    say("spent:", f"{amounts(study.total)}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:
-        print(f"found:  {one_line(found.text)}")
+        say("found:", found.text)
     for note in study.notes:
-        print(f"note:   {one_line(note)}")
-    print(study.verdict.line)
+        say("note:", note)
+    say("", study.verdict.line, 0)
 
 
 def print_front(study: Study) -> None:

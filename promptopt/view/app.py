@@ -83,12 +83,14 @@ class Pages:
 
         def content() -> dict[str, Any]:
             found = beside(first, second)
-            differ = [row for row in found.rows if row.change in ("fixed", "broke", "missing")]
+            both = [row for row in found.rows if row.change != "missing"]
+            differ = [row for row in both if row.change in ("fixed", "broke")]
             return {
                 "found": found,
                 "names": names,
                 "shown": differ[:MOST_ROWS],
                 "differ": differ,
+                "both": both,
                 "marks": MARKS if found.binary else REAL_MARKS,
                 "alone": False,
             }

@@ -55,7 +55,7 @@ def beside(first: RunFolder, second: RunFolder) -> Beside:
             (other.evaluation.mean, other.interval),
             (pair.gain, pair.interval),
             binary=binary,
-            names=("first", "second"),
+            names=("first", "second", "2nd − 1st"),
             label=f"{other.name} against {one.name}: {pair.words}",
         )
     its = []

@@ -99,9 +99,11 @@ def test_numbers_in_charts_can_be_read_on_a_phone(folder: RunFolder, browser: An
     page = watched.page
     page.goto(address(folder))
     boxes = page.evaluate(
-        "[...document.querySelectorAll('svg')].map(s => [...s.querySelectorAll("
-        "'text.tick, text.name, text.label')].filter(t => t.textContent).map(t => {const r = t.getBoundingClientRect();"
-        "return [t.textContent, r.left, r.top, r.right, r.bottom]}))"
+        """[...document.querySelectorAll('svg')].map(s =>
+            [...s.querySelectorAll('text.tick, text.name, text.label')].filter(t => t.textContent).map(t => {
+                const r = t.getBoundingClientRect();
+                return [t.textContent, r.left, r.top, r.right, r.bottom];
+            }))"""
     )
     assert boxes
     for chart in boxes:

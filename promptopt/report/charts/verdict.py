@@ -23,7 +23,7 @@ def verdict_chart(
     gain: Estimate,
     *,
     binary: bool,
-    names: tuple[str, str] = ("yours", "new"),
+    names: tuple[str, str, str] = ("yours", "new", "new − yours"),
     label: str = "",
 ) -> Markup:
     """Draw two means and their paired difference.
@@ -33,7 +33,7 @@ def verdict_chart(
         after: of the other one.
         gain: the paired difference.
         binary: scores are 0 or 1: means are shares, differences are points.
-        names: of the two.
+        names: of the two, and of their difference.
         label: what the picture shows, in words.
     """
     ends = round_out([end for _, i in (before, after) for end in (i.low, i.high)], unit=True)
@@ -45,7 +45,7 @@ def verdict_chart(
         _row(scores, 62, names[1], after, "after", write),
         _ruler(scores, 92, write, "score"),
         element("line", x1=gains(0), x2=gains(0), y1=126, y2=178, class_="zero"),
-        _row(gains, 150, f"{names[1]} − {names[0]}", gain, "gain", signed),
+        _row(gains, 150, names[2], gain, "gain", signed),
         _ruler(gains, 178, signed, "points" if binary else "gain"),
     ]
     return svg(*rows, label=label or "Scores and their difference, with intervals", height=HEIGHT)
