@@ -20,6 +20,7 @@ from ..records import Price
 from ..runfolder import RunFolder
 from ..strict_yaml import load
 from .archive import Archive, Mean
+from .columns import extra_columns
 from .confidence import calibration
 from .progression import curves
 from .replay import Replay
@@ -81,7 +82,7 @@ class _Reader:
             leaderboard=tuple(map(Entry.from_dict, self.result.get("leaderboard", ()))),
             proof_split=split,
             rows=shown,
-            slices=slices(shown),
+            slices=slices(shown, extra_columns(self.lock, self.rows)),
             calls=self._calls(),
             failed_cells=self.archive.failed_cells(self.reward),
             calibrations=self._calibrations(seed, best, before, after),

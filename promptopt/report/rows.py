@@ -10,6 +10,7 @@ from itertools import groupby
 from ..proof.stats import paired_interval
 from ..records import Example
 from .archive import CellRow
+from .columns import Extra
 from .summary import Answer, Change, RowResult, Slice
 
 MOST_VALUES = 12
@@ -59,14 +60,19 @@ def _change(before: Answer | None, after: Answer | None) -> Change:
     return "right" if after.value >= 1 else "wrong"
 
 
-def slices(rows: Sequence[RowResult], *, seed: int = 0) -> tuple[Slice, ...]:
+def slices(rows: Sequence[RowResult], extra: Extra | None = None, *, seed: int = 0) -> tuple[Slice, ...]:
     """Return the rows by each value of each column that has few, and by how long their inputs are.
 
     Intervals are those of one slice; who looks at twenty finds one that misses by chance.
+
+    Args:
+        rows: from `row_results`.
+        extra: columns that are no input.
+        seed: of the intervals' resamples.
     """
     able = [row for row in rows if row.row is not None and row.change != "missing"]
     found: list[Slice] = []
-    for column, value_of in _columns([row.row for row in able if row.row is not None]).items():
+    for column, value_of in _columns([row.row for row in able if row.row is not None], extra or {}).items():
         values: dict[str, list[RowResult]] = {}
         for row in able:
             if row.row is not None:
@@ -81,9 +87,10 @@ def slices(rows: Sequence[RowResult], *, seed: int = 0) -> tuple[Slice, ...]:
     return tuple(found)
 
 
-def _columns(rows: Sequence[Example]) -> dict[str, Callable[[Example], str]]:
+def _columns(rows: Sequence[Example], extra: Extra) -> dict[str, Callable[[Example], str]]:
     names = list(rows[0].inputs) if rows else []
     columns: dict[str, Callable[[Example], str]] = {name: partial(_input, name) for name in names}
+    columns |= {name: partial(_extra, values) for name, values in extra.items()}
     columns["answer"] = lambda row: row.answer
     if any(row.group is not None for row in rows):
         columns["group"] = lambda row: row.group or "none"
@@ -96,6 +103,10 @@ def _columns(rows: Sequence[Example]) -> dict[str, Callable[[Example], str]]:
 
 def _input(name: str, row: Example) -> str:
     return row.inputs.get(name, "")
+
+
+def _extra(values: Mapping[str, str], row: Example) -> str:
+    return values.get(row.id, "")
 
 
 def _length(row: Example) -> int:
