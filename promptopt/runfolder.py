@@ -147,11 +147,11 @@ class RunFolder:
         """Whether the run is done, under way in some process, or neither."""
         if self.result_file.exists():
             return "done"
-        try:
-            with self.claimed():
-                return "interrupted"
-        except JournalError:
-            return "running"
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return "interrupted"
+        with lock.open("a+b") as handle:
+            return "interrupted" if _try_lock(handle) else "running"
 
     def stop_watch(self) -> Callable[[], bool]:
         """Begin without a wish to stop; return what says whether somebody has that wish."""

@@ -148,6 +148,7 @@ class _Reader:
         return tuple(
             Calls(role, *counted.get(role, (0, 0, 0)), failures.get(role, {}), lost.get(role, 0), amount)
             for role, amount in spent.items()
+            if role in counted or any(amount)
         )
 
     def _bill(self) -> dict[str, Spent]:

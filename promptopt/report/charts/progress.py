@@ -69,7 +69,10 @@ def progress_chart(
     for place, curve in enumerate(drawn):
         if alone:
             parts += [_band(frame, curve, against), _dots(frame, curve, against, named)]
-        parts.append(_line(frame, curve, against, named, "after" if alone else f"c{place % COLOURS}"))
+        # Where lines lie on each other, each is narrower than the one below.
+        width = None if alone else 2 + 3 * (1 - place / len(drawn))
+        colour = "after" if alone else f"c{place % COLOURS}"
+        parts.append(_line(frame, curve, against, named, colour, width))
     best = ", ".join(
         f"{curve.searcher or 'best so far'} {format_number(curve.steps[-1].mean)}" for curve in drawn
     )
@@ -97,7 +100,14 @@ def _dots(frame: Frame, curve: Curve, against: Against, labels: Mapping[str, str
     )
 
 
-def _line(frame: Frame, curve: Curve, against: Against, labels: Mapping[str, str], class_: str) -> Markup:
+def _line(
+    frame: Frame,
+    curve: Curve,
+    against: Against,
+    labels: Mapping[str, str],
+    class_: str,
+    width: float | None,
+) -> Markup:
     place = _place(frame, against)
     points = [place(step, step.mean) for step in curve.steps]
     walked = stairs(points, frame.x(amount(curve.end, against)))
@@ -105,7 +115,16 @@ def _line(frame: Frame, curve: Curve, against: Against, labels: Mapping[str, str
         dot(*point, f"{curve.searcher} {_said(step, labels)}".strip(), f"dot {class_}", 4)
         for point, step in zip(points, curve.steps, strict=True)
     ]
-    return element("g", element("path", d=path(walked), class_=f"line {class_}"), *dots)
+    return element(
+        "g",
+        element(
+            "path",
+            d=path(walked),
+            class_=f"line {class_}",
+            style=None if width is None else f"stroke-width:{width:.1f}",
+        ),
+        *dots,
+    )
 
 
 def _said(step: Step, labels: Mapping[str, str]) -> str:
