@@ -164,3 +164,22 @@ def test_words() -> None:
     assert [usd_text(x) for x in (0, 0.00123, 12.345)] == ["$0.00", "$0.0012", "$12.35"]
     assert [clock_text(s) for s in (0, 42.9, 61, 3723)] == ["0:00", "0:42", "1:01", "1:02:03"]
     assert scored(Evaluation("p", "r", ())) == "no row has a score"
+
+
+def test_training_shows_its_passes_though_no_call_is_under_way() -> None:
+    out = io.StringIO()
+    view = Plain(out, clock(11.0))
+    view(Stage("search"))
+    view(Tick("trainer", 0, 0, {"target": Spent(20, 5, 5), "trainer": Spent(1280, 90_000)}, Budget()))
+    assert out.getvalue().splitlines()[-1] == "search: 0 candidates, 0 cells/s, 1,280 training passes"
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(progress_for(Terminal(), "x"), Plain)
+    monkeypatch.setenv("TERM", "xterm")
+    assert isinstance(progress_for(Terminal(), "x"), Live)

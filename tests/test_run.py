@@ -20,7 +20,7 @@ from toys import (
 
 from promptopt.contracts.model import Failure
 from promptopt.errors import BudgetExhausted, JournalError, ModelError, SealedSplit, StopRequested
-from promptopt.events import Notice, Scored, Stage
+from promptopt.events import Notice, Scored, Stage, Tick
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Message
 from promptopt.report.archive import Archive
@@ -500,3 +500,25 @@ def test_the_rows_in_the_folder_are_sealed_until_the_test_rows_are_opened(tmp_pa
     assert {split for split, _ in rows.values()} == {"search", "select", "test"}
     assert len(rows) == 60
     assert rows["7"][1].answer == "HEN7"
+
+
+def test_training_is_told_while_it_goes_on_and_can_be_stopped(tmp_path):
+    class Trains:
+        def search(self, session):
+            for _ in range(400):
+                time.sleep(0.01)
+                session.spend(8, 100)
+
+    seen = []
+    folder = RunFolder(tmp_path / "run")
+
+    def listen(event):
+        if isinstance(event, Tick) and "trainer" in event.spent:
+            seen.append(event.spent["trainer"].calls)
+            if len(seen) == 20:
+                folder.stop_file.touch()
+
+    with pytest.raises(StopRequested):
+        execute(make_setup(searcher=Trains()), folder, listen=listen)
+    assert seen[:3] == [8, 16, 24]
+    assert 20 <= len(seen) < 400
