@@ -45,14 +45,22 @@ def _row(folder: RunFolder) -> list[Any]:
     from ..ledger import Spent
     from ..progress import amounts, clock_text
     from ..proof.stats import format_number
+    from ..visible import one_line
 
     result = folder.result()
     if result is None:
-        return [Text(cell) for cell in (folder.path.name, folder.state, "", "", "", "")]
+        return [Text(cell) for cell in (one_line(folder.path.name), folder.state, "", "", "", "")]
     verdict = result["verdict"]
     best = "" if verdict["best"] is None else format_number(verdict["best"])
     spent = sum((Spent(**part) for part in result["spent"].values()), Spent())
-    cells = (folder.path.name, "done", best, _verdict(verdict), amounts(spent), clock_text(result["seconds"]))
+    cells = (
+        one_line(folder.path.name),
+        "done",
+        best,
+        _verdict(verdict),
+        amounts(spent),
+        clock_text(result["seconds"]),
+    )
     return [Text(cell) for cell in cells]
 
 

@@ -203,13 +203,13 @@ def print_study(study: Study, place: Path) -> None:
         print("best prompt: yours")
     else:
         proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
-        print(f"{proven} ({study.best.origin}):")
+        print(f"{proven} ({one_line(study.best.origin)}):")
         print("\n".join(f"  {line}" for line in visible(study.best.instruction).splitlines()))
         for part in PARTS.values():
             if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
                 print(f"  {part.name}: {one_line(part.get(study.best))}")
         if study.best.adapter is not None:
-            print(f"  with {study.best.adapter.label}")
+            print(f"  with {one_line(study.best.adapter.label)}")
         if study.best.program != study.seed_prompt.program:
             print(f"  program: {study.best.program.name}")
         if study.best.demonstrations:

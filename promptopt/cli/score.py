@@ -41,6 +41,7 @@ def score(
 ) -> None:
     """Score prompts of your own on the job's rows."""
     from rich.table import Table
+    from rich.text import Text
 
     from ..api import score as score_prompts
     from ..progress import progress_for
@@ -63,7 +64,7 @@ def score(
     for scored, evaluation in results:
         values = list(evaluation.values.values())
         table.add_row(
-            one_line(scored.label),
+            Text(one_line(scored.label)),
             format_number(evaluation.mean) if values else "-",
             str(mean_interval(values)).replace("[", r"\[") if values else "-",
             str(evaluation.n),
