@@ -1,13 +1,15 @@
-"""Write a report in any of its formats."""
+"""Write a report in any of its formats, and after a run by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..events import Listener, Notice
+from ..events import Listener, Notice, ignore
+from ..run import execute
 from ..runfolder import RunFolder, write_whole
+from ..setup import Setup
 from ..study import Study
 from .summary import Summary
 
@@ -33,6 +35,20 @@ def _renderer(name: Format) -> Callable[[Summary], str]:
 def render(summary: Summary, format: Format) -> str:
     """Return a run's report."""
     return _renderer(format)(summary)
+
+
+def execute_and_report(
+    setup: Setup,
+    folder: RunFolder | None = None,
+    *,
+    listen: Listener = ignore,
+    reuse: Sequence[Path] = (),
+    retry_failed: bool = False,
+    study: str | None = None,
+) -> Study:
+    """Run to the verdict as `run.execute` does, and leave the report in the run's folder."""
+    found = execute(setup, folder, listen=listen, reuse=reuse, retry_failed=retry_failed, study=study)
+    return leave_report(found, listen)
 
 
 def leave_report(study: Study, listen: Listener) -> Study:
