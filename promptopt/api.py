@@ -25,7 +25,8 @@ from .programs import Program
 from .prompt import Prompt
 from .proof.pareto import Objective
 from .records import Budget, Evaluation
-from .run import answers_in, execute
+from .report.write import execute_and_report
+from .run import answers_in
 from .runfolder import RunFolder
 from .setup import Setup, from_job, read_rows
 from .shared import announce, join, publish
@@ -143,7 +144,7 @@ def optimize(
     if study is not None:
         announce(study)
     folder = None if where is None else _folder(where, setup)
-    return execute(
+    return execute_and_report(
         setup,
         folder,
         listen=options.get("listen", ignore),
@@ -175,7 +176,9 @@ def run_job(
     if job.study is not None:
         publish(job.study, job, rows)
     place = RunFolder(folder) if folder is not None else RunFolder.create(parent, job.name)
-    return execute(setup, place, listen=listen, reuse=[Path(path) for path in reuse], study=job.study)
+    return execute_and_report(
+        setup, place, listen=listen, reuse=[Path(path) for path in reuse], study=job.study
+    )
 
 
 def work(study: str, *, listen: Listener = ignore) -> Study:
@@ -190,7 +193,7 @@ def work(study: str, *, listen: Listener = ignore) -> Study:
         JournalError: no run is there, or the database cannot be used.
         MissingExtra: psycopg is not installed.
     """
-    return execute(join(study), listen=listen, study=study)
+    return execute_and_report(join(study), listen=listen, study=study)
 
 
 def plan(job: Job) -> Plan:
@@ -236,7 +239,7 @@ def resume(
     setup = from_job(job)
     if budget is not None:
         setup = replace(setup, budget=budget)
-    return execute(setup, place, listen=listen, retry_failed=retry_failed, study=job.study)
+    return execute_and_report(setup, place, listen=listen, retry_failed=retry_failed, study=job.study)
 
 
 def score(

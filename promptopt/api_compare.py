@@ -18,7 +18,6 @@ from .errors import ConfigError, DataError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
 from .journal import Journal
-from .progress import one_line
 from .prompt import Prompt
 from .promptfile import exists
 from .promptfile import read_prompt as read_prompt_file
@@ -29,6 +28,7 @@ from .runfolder import RunFolder
 from .setup import Setup, from_job
 from .stages import Run
 from .strict_yaml import load as load_yaml
+from .visible import one_line
 
 Given = str | Path | Prompt
 """A prompt, or the name of what holds one: a saved prompt.json, a text, a promptfoo file, a run's folder."""

@@ -28,15 +28,19 @@ from .contracts.model import (
     Outcome,
     Request,
 )
-from .errors import BudgetExhausted, ConfigError, ContractError, ModelError, UnsupportedError
+from .errors import (
+    BudgetExhausted,
+    ConfigError,
+    ContractError,
+    ModelError,
+    StopRequested,
+    UnsupportedError,
+)
 from .journal import Call, Journal
-from .keys import make_key, request_text
+from .keys import key_of, request_text, worst_case
 from .ledger import Ledger, Spent, Ticket
 from .outcomes import outcome_from_dict, outcome_to_dict, storable
 from .records import Usage, canonical_json
-
-MESSAGE_OVERHEAD = 64
-"""Tokens a chat template may add around one message, for the worst case."""
 
 FREE_ENDPOINTS = ("local", "embedded")
 """Where this machine computes the answers: they can be had again for nothing."""
@@ -51,21 +55,13 @@ OnOutcome = Callable[[str, int, int], None]
 """`(role, done, asked)`: progress of the batch under way."""
 
 
-def worst_case(request: Request) -> Usage:
-    """Return the most tokens a request can use: no token is shorter than a byte of UTF-8."""
-    size = sum(_bytes(message.content) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
-    size += 0 if request.adapter is None else request.adapter.vectors
-    if isinstance(request, LikelihoodRequest):
-        return Usage(size + _bytes(request.continuation), 1)
-    return Usage(size + _bytes(request.suffix or ""), request.decoding.max_tokens)
-
-
-def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
 def _tell_nobody(role: str, done: int, asked: int) -> None:
     pass
+
+
+def never() -> bool:
+    """Nobody asks for a stop."""
+    return False
 
 
 class _Wish(NamedTuple):
@@ -97,6 +93,8 @@ class Caller:
         ledger: what may be spent.
         reuse: journals of other runs, read only: answers found there cost nothing.
         on_outcome: told after each answer.
+        stopped: whether someone has asked for a stop: then no call is begun, those under way are waited for
+            and kept (those of this machine are given up: they cost nothing), and `StopRequested` is raised.
     """
 
     def __init__(
@@ -107,6 +105,7 @@ class Caller:
         *,
         reuse: Sequence[Journal] = (),
         on_outcome: OnOutcome = _tell_nobody,
+        stopped: Callable[[], bool] = never,
     ) -> None:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
@@ -119,6 +118,7 @@ class Caller:
         self._journal = journal
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
+        self._stopped = stopped
         self._used: set[str] = set()
         self._flying: set[str] = set()
         self._landed = threading.Condition()
@@ -148,11 +148,12 @@ class Caller:
             raise UnsupportedError(role, "cannot answer with trained weights", do=ADAPTERS_CURE)
         identity = canonical_json(asdict(self._aliases.distinguished(self._identity(role))))
         texts = [request_text(request) for request in requests]
-        keys = [make_key(identity, text) for text in texts]
+        keys = [key_of(identity, text) for text in texts]
         outcomes: dict[str, Outcome] = {}
         wanted = dict(zip(keys, map(_Wish, requests, texts), strict=True))
         asked = len(wanted)
         while len(outcomes) < len(wanted):
+            self.check_stop()
             to_buy, elsewhere = self._sort_out(role, wanted, outcomes)
             self._on_outcome(role, len(outcomes), asked)
             if to_buy:
@@ -170,6 +171,15 @@ class Caller:
             elif len(outcomes) < len(wanted):
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
+
+    def tell(self, role: str) -> None:
+        """Say that a role is at work, though no call of it is under way."""
+        self._on_outcome(role, 0, 0)
+
+    def check_stop(self) -> None:
+        """Raise StopRequested if someone has asked for a stop."""
+        if self._stopped():
+            raise StopRequested
 
     def _identity(self, role: str) -> ModelIdentity:
         if role not in self._identities:
@@ -263,6 +273,9 @@ class Caller:
         while pending:
             room = max(1, self.ledger.room_for(role, [purchase.bound for purchase in pending]))
             refused = self._round(role, pending[:room], outcomes, asked) + pending[room:]
+            if refused and self._stopped():
+                self._write_off(role, refused)
+                raise StopRequested
             stuck = len(refused) == len(pending) and not self.ledger.open_reservations
             if stuck and (cap := self.ledger.why_blocked(role, refused[0].bound)):
                 self._write_off(role, refused)
@@ -282,7 +295,7 @@ class Caller:
             if interrupt.asked():
                 return False
             purchase = purchases[index]
-            ticket = self.ledger.reserve(role, purchase.bound)
+            ticket = None if self._stopped() else self.ledger.reserve(role, purchase.bound)
             if ticket is None:
                 return False
             purchase.tickets.append(ticket)
@@ -311,6 +324,8 @@ class Caller:
                     self._record(role, purchase, outcome, seconds)
                     outcomes[purchase.key] = outcome
                     self._on_outcome(role, len(outcomes), asked)
+                if free:
+                    self.check_stop()
             if seen != len(purchases):
                 raise ContractError(
                     f"model {self._identity(role).model}", f"answered {seen} of {len(purchases)} requests"

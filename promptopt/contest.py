@@ -17,12 +17,12 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from .calls import never
 from .errors import AuthError, JournalError, SealedSplit
 from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
 from .leaderboard import Entry, rank
 from .ledger import Ledger, Spent
-from .progress import one_line
 from .prompt import Prompt
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
@@ -34,6 +34,7 @@ from .session import TRAINER
 from .setup import Setup
 from .stages import Found, Run
 from .study import Candidate, Study
+from .visible import one_line
 
 
 class Clock:
@@ -70,6 +71,7 @@ class Contest:
         *,
         listen: Listener = ignore,
         reuse: Sequence[Journal] = (),
+        stopped: Callable[[], bool] = never,
     ) -> None:
         """Give every entrant a run of its own on its share."""
         self.setup = setup
@@ -88,6 +90,7 @@ class Contest:
                 reuse=reuse,
                 name=name,
                 clock=self._clocks[name],
+                stopped=stopped,
             )
             for name, searcher in setup.entrants.items()
         }

@@ -15,6 +15,9 @@
     ├── SealedSplit                1   code tried to look at rows it must not see
     └── ContractError              1   a plug-in broke its contract; the message names the plug-in
 
+`StopRequested` stands apart: it is the interrupt of someone who asked from elsewhere, and ends a run as
+Ctrl-C does.
+
 Messages read `where: what is wrong; got X; do Y`.
 """
 
@@ -107,15 +110,14 @@ class ContractError(PromptOptError):
     """A plug-in broke its contract."""
 
 
+class StopRequested(KeyboardInterrupt):
+    """Someone asked for the run to stop; no call is begun any more, and what came back is kept."""
+
+
 def shorten(value: object, limit: int = 200) -> str:
     """Return `repr(value)` on one line, cut to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def printable(text: str) -> str:
-    """Write out control characters, which could rewrite a terminal's lines; keep line breaks."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -77,3 +77,13 @@ Listener = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """Listen to nothing."""
+
+
+def tell_both(first: Listener, second: Listener) -> Listener:
+    """Return a listener that passes events on to two."""
+
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell

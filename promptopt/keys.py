@@ -1,22 +1,24 @@
-"""What a model call is known by: everything that decides its answer, and nothing else."""
+"""What a call is known by: everything that decides its answer (LAW 2); and how large it can be."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, fields
 
 from .contracts.model import Decoding, LikelihoodRequest, ModelIdentity, Request
-from .records import canonical_json, digest_text
+from .records import Usage, canonical_json, digest_text
 
 KEY_VERSION = 1
 DECODING_FIELDS = tuple(field.name for field in fields(Decoding))
+MESSAGE_OVERHEAD = 64
+"""Tokens a chat template may add around one message, for the worst case."""
 
 
 def request_key(identity: ModelIdentity, request: Request) -> str:
     """Return the cache key: everything that decides the answer, and nothing else (LAW 2)."""
-    return make_key(canonical_json(asdict(identity)), request_text(request))
+    return key_of(canonical_json(asdict(identity)), request_text(request))
 
 
-def make_key(identity: str, request: str) -> str:
+def key_of(identity: str, request: str) -> str:
     """Digest the canonical JSON of `{"model": …, "request": …, "v": …}`, given that of its two parts."""
     return digest_text(f'{{"model":{identity},"request":{request},"v":{KEY_VERSION}}}', 32)
 
@@ -50,3 +52,16 @@ def request_text(request: Request) -> str:
 def _adapted(request: Request) -> dict[str, str]:
     """Name the trained weights by their content: where they lie does not change an answer."""
     return {} if request.adapter is None else {"adapter": request.adapter.digest}
+
+
+def worst_case(request: Request) -> Usage:
+    """Return the most tokens a request can use: no token is shorter than a byte of UTF-8."""
+    size = sum(_bytes(message.content) + MESSAGE_OVERHEAD for message in request.messages) + MESSAGE_OVERHEAD
+    size += 0 if request.adapter is None else request.adapter.vectors
+    if isinstance(request, LikelihoodRequest):
+        return Usage(size + _bytes(request.continuation), 1)
+    return Usage(size + _bytes(request.suffix or ""), request.decoding.max_tokens)
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -55,6 +55,23 @@ class Entry:
             "stopped": self.stopped,
             "failure": self.failure,
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Entry:
+        """Read what `to_dict` wrote; trained weights of its prompt are not looked for."""
+        best, verdict = data["best"], data["verdict"]
+        return cls(
+            data["searcher"],
+            None if best is None else Prompt.from_dict(best),
+            None if verdict is None else Verdict.from_dict(verdict),
+            data["p_adjusted"],
+            data["select_mean"],
+            data["chosen"],
+            data["cells"],
+            Spent(**data["spent"]),
+            data["stopped"],
+            data["failure"],
+        )
 
 
 def rank(entries: Sequence[Entry]) -> tuple[Entry, ...]:

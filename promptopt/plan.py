@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
-from .calls import worst_case
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .contracts.reward import OptionScore, Output, Reward
 from .contracts.searcher import ParticularSearcher
 from .errors import BadInput, ConfigError, DataError
+from .keys import worst_case
 from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed, unscaled_power
 from .records import Budget, Example, Usage
 from .setup import Setup

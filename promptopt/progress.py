@@ -5,6 +5,7 @@ A `Tally` adds up the run's events; the two views only draw what it holds.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from .events import Event, Notice, Scored, Stage, StageName, Tick
 from .ledger import Spent
 from .prompt import Prompt
 from .records import Budget, Evaluation
+from .visible import one_line
 
 if TYPE_CHECKING:  # rich is only needed where there is a terminal
     from rich.console import Console, RenderableType
@@ -54,7 +56,8 @@ def progress_for(stream: TextIO, title: str, *, quiet: bool = False) -> Progress
     """Return the view that fits a stream."""
     if quiet:
         return Silent()
-    return Live(title) if stream.isatty() else Plain(stream)
+    moves = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return Live(title) if moves else Plain(stream)
 
 
 @dataclass
@@ -69,8 +72,9 @@ class Tally:
         cells: cells scored in all, by any reward.
         candidates: prompts scored so far.
         baseline: the seed prompt on search rows.
-        best: the best prompt so far with its evaluation: more rows go before a higher mean.
+        best: the best prompt so far with its evaluation: the one whose interval begins highest.
         done, asked: calls of the batch under way.
+        trained: passes of training so far.
         under_way: of those, answered cells that are not scored yet.
         spent: all roles together.
         remaining: what is left of the budget.
@@ -88,6 +92,7 @@ class Tally:
     done: int = 0
     asked: int = 0
     under_way: int = 0
+    trained: int = 0
     spent: Spent = Spent()
     remaining: Budget = Budget()
     started: float = field(default=0.0)
@@ -111,6 +116,7 @@ class Tally:
                 self.under_way = event.done if event.role == "target" else 0
                 self.spent = sum(event.spent.values(), Spent())
                 self.remaining = event.remaining
+                self.trained = event.spent.get("trainer", Spent()).calls
             case Scored():
                 return self._scored(event)
             case Notice():
@@ -129,8 +135,8 @@ class Tally:
             return False
         if self.baseline is None:
             self.baseline = event.evaluation
-        known = self.best[1] if self.best is not None else None
-        if known is None or (event.evaluation.n, event.evaluation.mean) > (known.n, known.mean):
+        bound = _bound(event.evaluation)
+        if self.best is None or bound > _bound(self.best[1]):
             self.best = (event.prompt, event.evaluation)
             return True
         return False
@@ -323,6 +329,13 @@ def scored(evaluation: Evaluation) -> str:
     return text
 
 
+@lru_cache(maxsize=128)
+def _bound(evaluation: Evaluation) -> float:
+    from .proof.stats import lower_bound
+
+    return lower_bound(list(evaluation.values.values()))
+
+
 def amounts(spent: Spent) -> str:
     """Return `2,431 calls, 120k tokens` and the dollars, if any."""
     text = f"{count(spent.calls)} call{'s' if spent.calls != 1 else ''}, {tokens_text(spent.tokens)} tokens"
@@ -359,15 +372,12 @@ def clock_text(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def one_line(text: str) -> str:
-    """Return the text without line breaks and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _state(tally: Tally) -> list[str]:
     parts = [candidates(tally), f"{tally.rate:.0f} cells/s"]
     if tally.asked > tally.done:
         parts.append(f"batch {count(tally.done)}/{count(tally.asked)}")
+    if tally.trained:
+        parts.append(f"{count(tally.trained)} training passes")
     return parts
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from .aliases import ModelChanged
+from .calls import never
 from .contest import Contest
 from .errors import JournalError
-from .events import Listener, Notice, ignore
+from .events import Listener, Notice, ignore, tell_both
+from .history import History
 from .journal import Journal
 from .runfolder import RunFolder, claimed
 from .setup import Setup
@@ -45,6 +47,7 @@ def execute(
     Raises:
         BudgetExhausted: the budget ended before the verdict could be spoken.
         JournalError: the folder holds another run, or another process works on it.
+        StopRequested: somebody wrote the file `stop` into the folder.
         ModelError: a model cannot be used at all.
     """
     with ExitStack() as stack:
@@ -58,10 +61,22 @@ def execute(
         _claim(journal, setup)
         if retry_failed and (again := journal.forget_failures()):
             listen(Notice(f"{again} calls that failed are tried again"))
+        splits, stopped, hear = setup.task.splits, never, listen
+        if folder is not None:
+            stopped = folder.stop_watch()
+            folder.write_rows(splits.seen)
+            history = stack.enter_context(History(folder.history_file))
+            hear = tell_both(history, listen)
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
-        listen, finish = stack.enter_context(tracked(setup, folder.path if folder else None, listen))
-        found = _to_verdict(setup, journal, workdir, listen, others, folder.path if folder else None)
+        hear, finish = stack.enter_context(tracked(setup, folder.path if folder else None, hear))
+        try:
+            found = _to_verdict(
+                setup, journal, workdir, hear, others, folder.path if folder else None, stopped
+            )
+        finally:
+            if folder is not None:
+                folder.write_rows(splits.seen)
         if folder is not None:
             if study is not None:
                 _bring_home(journal, folder.journal)
@@ -77,11 +92,12 @@ def _to_verdict(
     listen: Listener,
     reuse: Sequence[Journal],
     folder: Path | None,
+    stopped: Callable[[], bool],
 ) -> Study:
     """Run; if another model answers under a name, say so and run again for that one."""
     start = Contest if setup.entrants else Run
     while True:
-        run = start(setup, journal, workdir, listen=listen, reuse=reuse)
+        run = start(setup, journal, workdir, listen=listen, reuse=reuse, stopped=stopped)
         try:
             return run.to_verdict(folder)
         except ModelChanged as change:
@@ -169,5 +185,7 @@ def _claim(journal: Journal, setup: Setup) -> None:
                 if journal.shared
                 else "start a new run; `--reuse` takes over the answers already bought",
             )
+    # What a reader needs to find the calls behind a cell.
+    journal.set_meta("decoding", asdict(setup.decoding))
     # What `compare` needs to match two runs' cells row by row; cells hold ids alone.
     journal.set_meta("task", {"reward": setup.task.reward_name, "rows": setup.task.splits.marks})

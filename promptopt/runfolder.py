@@ -1,7 +1,7 @@
 """A run's folder on disk: config, environment, journal, candidates, the winner, the result.
 
-`config.lock.yaml, env.json, journal.sqlite, candidates.jsonl, best/, result.json`. A folder belongs to
-one process at a time.
+`config.lock.yaml, env.json, journal.sqlite, rows.jsonl, history.jsonl, candidates.jsonl, best/, result.json,
+report.html`. A folder belongs to one process at a time; a file named `stop`, from whomever, ends the run.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from .errors import DataError, JournalError
+from .records import Example, FrozenMap
 from .strict_yaml import dump, load
 from .study import Study
 
+State = Literal["done", "interrupted", "running"]
 PACKAGES = ("promptopt", "numpy", "openai", "optuna", "pydantic", "torch", "transformers", "trl", "peft")
 LOCK = "config.lock.yaml"
 RESULT = "result.json"
 PRIVATE = 0o700
 """Prompts and rows may be confidential: a run's folder is for its owner alone."""
+POLL = 0.2
+"""Seconds between two looks for the file `stop`, and for which a lock is tried."""
+TRIES = 4
 
 
 class RunFolder:
@@ -94,6 +100,26 @@ class RunFolder:
         return self.path / RESULT
 
     @property
+    def report_file(self) -> Path:
+        """The report that a finished run writes."""
+        return self.path / "report.html"
+
+    @property
+    def history_file(self) -> Path:
+        """How the run went, a line of JSON each."""
+        return self.path / "history.jsonl"
+
+    @property
+    def rows_file(self) -> Path:
+        """The rows that cells are of; test rows from the moment on when they are opened."""
+        return self.path / "rows.jsonl"
+
+    @property
+    def stop_file(self) -> Path:
+        """What ends the run when somebody writes it."""
+        return self.path / "stop"
+
+    @property
     def workdir(self) -> Path:
         """Where trainers keep checkpoints."""
         return self.path / "work"
@@ -136,14 +162,75 @@ class RunFolder:
         with claimed(self.path / ".lock", str(self.path)):
             yield
 
+    @property
+    def state(self) -> State:
+        """Whether the run is done, under way in some process, or neither."""
+        if self.result_file.exists():
+            return "done"
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return "interrupted"
+        with lock.open("a+b") as handle:
+            return "interrupted" if _try_lock(handle) else "running"
+
+    def stop_watch(self) -> Callable[[], bool]:
+        """Begin without a wish to stop; return what says whether somebody has that wish."""
+        self.stop_file.unlink(missing_ok=True)
+        looked, asked = 0.0, False
+
+        def stopped() -> bool:
+            nonlocal looked, asked
+            now = time.monotonic()
+            if not asked and now - looked > POLL:
+                looked, asked = now, self.stop_file.exists()
+            return asked
+
+        return stopped
+
+    def write_rows(self, splits: Mapping[str, Sequence[Example]]) -> None:
+        """Write the rows of all splits."""
+        lines = (
+            json.dumps(
+                {
+                    "id": row.id,
+                    "split": split,
+                    "inputs": dict(row.inputs),
+                    "answers": row.answers,
+                    "options": row.options,
+                    "group": row.group,
+                }
+            )
+            for split, rows in splits.items()
+            for row in rows
+        )
+        write_whole(self.rows_file, "".join(line + "\n" for line in lines))
+
+    def rows(self) -> dict[str, tuple[str, Example]]:
+        """Return split and row by the row's id; empty for a run that kept none."""
+        if not self.rows_file.exists():
+            return {}
+        found: dict[str, tuple[str, Example]] = {}
+        with self.rows_file.open(encoding="utf-8") as lines:
+            for line in lines:
+                data = json.loads(line)
+                row = Example(
+                    data["id"],
+                    FrozenMap(data["inputs"]),
+                    tuple(data["answers"]),
+                    tuple(data["options"]),
+                    data["group"],
+                )
+                found[row.id] = (data["split"], row)
+        return found
+
     def write_start(self, lock: dict[str, Any]) -> None:
         """Write the job and the environment."""
         with _telling(self.path):
             self._write_start(lock)
 
     def _write_start(self, lock: dict[str, Any]) -> None:
-        _write(self.lock_file, dump(lock))
-        _write(self.path / "env.json", json.dumps(environment(), indent=2) + "\n")
+        write_whole(self.lock_file, dump(lock))
+        write_whole(self.path / "env.json", json.dumps(environment(), indent=2) + "\n")
 
     def write_study(self, study: Study) -> None:
         """Write candidates, the winner and, last, the result."""
@@ -152,10 +239,10 @@ class RunFolder:
 
     def _write_study(self, study: Study) -> None:
         lines = (json.dumps(candidate.to_dict(), ensure_ascii=False) for candidate in study.candidates)
-        _write(self.path / "candidates.jsonl", "".join(line + "\n" for line in lines))
+        write_whole(self.path / "candidates.jsonl", "".join(line + "\n" for line in lines))
         study.best.save(self.path / "best" / "prompt.json")
-        _write(self.path / "best" / "prompt.txt", study.best.instruction + "\n")
-        _write(self.result_file, json.dumps(study.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        write_whole(self.path / "best" / "prompt.txt", study.best.instruction + "\n")
+        write_whole(self.result_file, json.dumps(study.to_dict(), indent=2, ensure_ascii=False) + "\n")
 
 
 def _point_latest(folder: Path) -> None:
@@ -185,7 +272,11 @@ def claimed(lock: Path, where: str) -> Iterator[None]:
         JournalError: another process holds it.
     """
     with lock.open("a+b") as handle:
-        if not _try_lock(handle):
+        tries = 0
+        while not _try_lock(handle):
+            if (tries := tries + 1) < TRIES:  # it may only have been looked at (`RunFolder.state`)
+                time.sleep(POLL / TRIES)
+                continue
             raise JournalError(where, "another process is working on it", do="wait for it, or stop it")
         yield
 
@@ -199,7 +290,7 @@ def environment() -> dict[str, Any]:
     return {"python": sys.version.split()[0], "platform": platform.platform(), "packages": packages}
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write a whole file or nothing: into a neighbour first, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")

@@ -277,12 +277,14 @@ class RunSession:
 
     def spend(self, passes: int, tokens: int) -> None:
         """Pay for sequences that run forward and backward."""
+        self._caller.check_stop()
         self._before_scoring()
         ledger = self._caller.ledger
         if not ledger.spend(TRAINER, passes, Usage(tokens)):
             cap = ledger.why_blocked(TRAINER, Usage(tokens), passes)
             self._slice_ended = (left := ledger.limit_left) is not None and left < passes
             raise BudgetExhausted("budget", f"the next {passes} training passes could pass {cap}")
+        self._caller.tell(TRAINER)
 
     def note(self, text: str) -> None:
         """Tell whoever is watching."""

@@ -78,6 +78,7 @@ class Splits:
     """
 
     __slots__ = (
+        "_opened",
         "_purpose",
         "_test",
         "fields",
@@ -101,6 +102,7 @@ class Splits:
         """Store the rows and seal the test split."""
         self.search, self.select, self.fields = tuple(search), tuple(select), tuple(fields)
         self._test: tuple[Example, ...] | None = tuple(test)
+        self._opened: tuple[Example, ...] = ()
         self._purpose = ""
         self.n_test = len(self._test)
         self.test_units = count_units(self._test)
@@ -158,8 +160,13 @@ class Splits:
                 got=purpose,
                 do="a split looked at twice proves nothing: use search or select rows",
             )
-        rows, self._test, self._purpose = self._test, None, purpose
-        return rows
+        self._opened, self._test, self._purpose = self._test, None, purpose
+        return self._opened
+
+    @property
+    def seen(self) -> dict[str, tuple[Example, ...]]:
+        """The rows by split as far as they may be seen: test rows once they have been opened."""
+        return {"search": self.search, "select": self.select, "test": self._opened}
 
     def _sealed(self) -> dict[SplitName, tuple[Example, ...]]:
         return {"search": self.search, "select": self.select, "test": self._test or ()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .calls import Caller
+from .calls import Caller, never
 from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
@@ -83,6 +83,7 @@ class Run:
         reuse: journals whose answers cost nothing again.
         name: of the searcher, where several share the journal: its own notes there are kept under it.
         clock: seconds; it may stand still while others have their turn.
+        stopped: whether someone has asked for a stop.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Run:
         reuse: Sequence[Journal] = (),
         name: str = "",
         clock: Callable[[], float] = time.monotonic,
+        stopped: Callable[[], bool] = never,
     ) -> None:
         """Wire ledger, caller, scorer and candidates together."""
         self.setup = setup
@@ -108,7 +110,9 @@ class Run:
         self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(self._noted_down("elapsed") or 0.0)
         self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed, clock=clock)
-        self.caller = Caller(setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick)
+        self.caller = Caller(
+            setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick, stopped=stopped
+        )
         task = setup.task
         self.scorer = Scorer(
             self.caller,

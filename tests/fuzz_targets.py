@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ from promptopt import strict_yaml
 from promptopt.contracts.model import Completion, GenerateRequest, LikelihoodRequest
 from promptopt.contracts.reward import Output
 from promptopt.data.files import parse_json, read_file
-from promptopt.errors import BadInput, ContractError, DataError, TemplateError, printable
+from promptopt.errors import BadInput, ContractError, DataError, TemplateError
 from promptopt.models._likelihood import read_likelihood
 from promptopt.models._quota import Quota
 from promptopt.models._retry import Trouble
@@ -27,6 +28,7 @@ from promptopt.records import Example, Message
 from promptopt.redact import redact
 from promptopt.search import _phrases, _replies, _text
 from promptopt.template import MAX_RENDERED, fill, parse_prompt, render_jinja, slots
+from promptopt.visible import visible
 
 SPICE = (
     '<prompt>', '</prompt>', '<INS>', '<START>', '<END>', '<end>', '<think>', '</think>', '```',
@@ -206,7 +208,7 @@ def saved(text: str) -> None:
 def screen(text: str) -> None:
     """Write a text out for people."""
     redact(text)
-    assert all(c.isprintable() or c in "\n\t" for c in printable(text))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", visible(text))
     assert "\n" not in str(ContractError("fuzz", "said", got=text))
 
 

@@ -9,11 +9,11 @@ import torch
 from toys import fake
 
 from promptopt.adapter import Adapter
-from promptopt.calls import Caller, worst_case
+from promptopt.calls import Caller
 from promptopt.contracts.model import GenerateRequest, LikelihoodRequest, ModelIdentity
 from promptopt.errors import DataError, UnsupportedError
 from promptopt.journal import Journal
-from promptopt.keys import request_key
+from promptopt.keys import request_key, worst_case
 from promptopt.ledger import Ledger
 from promptopt.prompt import Prompt
 from promptopt.records import Message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptopt.calls import Caller, worst_case
+from promptopt.calls import Caller
 from promptopt.contracts.model import (
     Completion,
     Decoding,
@@ -20,7 +20,7 @@ from promptopt.contracts.model import (
 )
 from promptopt.errors import BudgetExhausted, ConfigError, ContractError
 from promptopt.journal import Journal
-from promptopt.keys import request_key
+from promptopt.keys import request_key, worst_case
 from promptopt.ledger import Ledger
 from promptopt.outcomes import outcome_from_dict, outcome_to_dict
 from promptopt.records import Budget, Message, Price, Usage

@@ -74,15 +74,3 @@ def test_long_values_are_cut_to_one_line():
 def test_a_typo_gets_a_suggestion_and_anything_else_the_list():
     assert did_you_mean("exact_mtch", ["exact_match", "contains"]) == "did you mean 'exact_match'?"
     assert did_you_mean("zzz", ["b", "a"]) == "choose from a, b"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain é ß\nnext\tcell", "plain é ß\nnext\tcell"),
-        ("\x1b[2J\x07", r"\x1b[2J\x07"),
-        ("a\rb\x9b\u202e", r"a\rb\x9b\u202e"),
-    ],
-)
-def test_control_characters_are_written_out(text, shown):
-    assert errors.printable(text) == shown

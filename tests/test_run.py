@@ -1,6 +1,7 @@
 """A run from start to verdict, interrupted and not."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from toys import (
 )
 
 from promptopt.contracts.model import Failure
-from promptopt.errors import BudgetExhausted, JournalError, ModelError, SealedSplit
-from promptopt.events import Notice, Scored, Stage
+from promptopt.errors import BudgetExhausted, JournalError, ModelError, SealedSplit, StopRequested
+from promptopt.events import Notice, Scored, Stage, Tick
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Message
+from promptopt.report.archive import Archive
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
 from promptopt.splits import Sizes
@@ -444,3 +446,79 @@ def test_what_the_searcher_rules_out_is_a_candidate_that_cannot_win():
     assert ruled_out.search.mean == 1.0
     assert ruled_out.select is None
     assert study.candidate(study.seed_prompt).select is not None
+
+
+def test_a_stop_file_ends_a_run_and_keeps_what_was_under_way(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    asked = []
+
+    def reply(request):
+        asked.append(request)
+        if len(asked) == 50:
+            folder.stop_file.touch()
+        time.sleep(0.005)
+        return target_reply(request)
+
+    models = {**make_setup().models, "target": fake(reply, "target")}
+    with pytest.raises(StopRequested):
+        execute(make_setup(models=models), folder)
+    bought = len(asked)
+    assert 50 <= bought < 150
+    assert folder.state == "interrupted"
+    with Archive(folder.journal) as archive:
+        assert archive.lost() == {}
+        assert archive.calls()["target"][0] == bought
+    study = execute(make_setup(models=models), folder)  # a stop asked for earlier is over
+    assert study.verdict.reliable
+    assert len(asked) == len({(r.messages, r.sample) for r in asked})
+
+
+def test_a_stop_ends_a_competition_rather_than_one_searcher(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+
+    def reply(request):
+        folder.stop_file.touch()
+        time.sleep(0.3)  # longer than between two looks
+        return target_reply(request)
+
+    models = {**make_setup().models, "target": fake(reply, "target")}
+    with pytest.raises(StopRequested):
+        execute(make_setup(models=models, entrants={"one": TryAll(1), "two": TryAll(2)}), folder)
+
+
+def test_the_rows_in_the_folder_are_sealed_until_the_test_rows_are_opened(tmp_path):
+    folder, splits = RunFolder(tmp_path / "run"), []
+
+    class Peeks:
+        def search(self, session):
+            splits.append({split for split, _ in folder.rows().values()})
+            TryAll().search(session)
+
+    execute(make_setup(searcher=Peeks()), folder)
+    assert splits == [{"search", "select"}]
+    rows = folder.rows()
+    assert {split for split, _ in rows.values()} == {"search", "select", "test"}
+    assert len(rows) == 60
+    assert rows["7"][1].answer == "HEN7"
+
+
+def test_training_is_told_while_it_goes_on_and_can_be_stopped(tmp_path):
+    class Trains:
+        def search(self, session):
+            for _ in range(400):
+                time.sleep(0.01)
+                session.spend(8, 100)
+
+    seen = []
+    folder = RunFolder(tmp_path / "run")
+
+    def listen(event):
+        if isinstance(event, Tick) and "trainer" in event.spent:
+            seen.append(event.spent["trainer"].calls)
+            if len(seen) == 20:
+                folder.stop_file.touch()
+
+    with pytest.raises(StopRequested):
+        execute(make_setup(searcher=Trains()), folder, listen=listen)
+    assert seen[:3] == [8, 16, 24]
+    assert 20 <= len(seen) < 400

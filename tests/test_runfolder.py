@@ -5,6 +5,9 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from toys import make_setup
@@ -95,3 +98,51 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         RunFolder(tmp_path / "file").claimed(),
     ):
         pass
+
+
+def test_the_state_of_a_run_is_told_from_its_claim_and_its_result(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_start({"name": "x"})
+    assert folder.state == "interrupted"
+    with folder.claimed():
+        assert folder.state == "running"
+    assert folder.state == "interrupted"
+    folder.result_file.write_text("{}")
+    assert folder.state == "done"
+
+
+def test_a_look_at_the_state_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_start({"name": "x"})
+    with folder.claimed():
+        pass
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            assert folder.state in ("interrupted", "running")
+            time.sleep(0.002)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(200):
+            with folder.claimed():
+                pass
+    finally:
+        over.set()
+        looker.join()
+
+
+def test_a_wish_to_stop_of_yesterday_is_forgotten(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.stop_file.touch()
+    stopped = folder.stop_watch()
+    assert not stopped()
+    folder.stop_file.touch()
+    deadline = time.monotonic() + 30
+    while not stopped() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert stopped()
+    folder.stop_file.unlink()
+    assert stopped()  # once asked, it is asked

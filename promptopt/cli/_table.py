@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from ..visible import visible
+
 PIPED = 160
+
+
+def say(name: str, text: str, indent: int = 8) -> None:
+    """Print a named line; on a terminal, what does not fit goes on below, under the text."""
+    line = f"{name:<{indent}}{' '.join(visible(text).splitlines())}"
+    if sys.stdout.isatty():
+        line = textwrap.fill(
+            line,
+            shutil.get_terminal_size().columns,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    print(line)
 
 
 def console() -> Console:

@@ -57,6 +57,7 @@ def compare(
     from ..errors import ConfigError
     from ..progress import amounts, progress_for
     from ..proof.comparison import check_bar
+    from ..visible import one_line
 
     if min_gain is not None:
         check_bar(min_gain)
@@ -78,7 +79,7 @@ def compare(
     gate = None if min_gain is None else result.gate(min_gain)
     if as_json:
         told = result.to_dict() | ({} if gate is None else {"gate": gate.to_dict()})
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(told, indent=2))
     else:
         _print(result)
         if read is not None and not quiet:
@@ -86,7 +87,7 @@ def compare(
                 print(f"note: {LOOKED_AT}")
             print(f"spent: {amounts(result.spent)}")
         if gate is not None:
-            print(gate.line)
+            print(one_line(gate.line))
     if gate is not None and not gate.passed:
         raise typer.Exit(1)
 
@@ -95,7 +96,8 @@ def _print(result: Comparison) -> None:
     from rich.text import Text
 
     from ..proof.stats import format_number, format_p
-    from ._table import console, table
+    from ..visible import one_line
+    from ._table import console, say, table
 
     columns = {"mean": 5, "interval": 9, "n": 4, "failed": 6, "unparsed": 8}
     metered = any(contender.cost for contender in result.contenders)
@@ -104,7 +106,7 @@ def _print(result: Comparison) -> None:
         evaluation, cost = contender.evaluation, contender.cost
         tokens = ["-", "-"] if cost is None else [f"{cost.prompt_tokens:,.1f}", f"{cost.output_tokens:,.1f}"]
         standings.add_row(
-            Text(contender.name + ("" if place else " (baseline)")),
+            Text(one_line(contender.name) + ("" if place else " (baseline)")),
             format_number(evaluation.mean) if evaluation.n else "-",
             Text(str(contender.interval or "-")),
             str(evaluation.n),
@@ -113,10 +115,11 @@ def _print(result: Comparison) -> None:
             *(tokens if metered else []),
         )
     pairs = table("pair", {"gain": 5, "interval": 9, "n": 4, "p": 6, "p (Holm)": 8})
-    pairs.add_column("verdict", no_wrap=True)
+    pairs.columns[0].no_wrap = False  # which pair it is must not be cut off
+    pairs.add_column("verdict", no_wrap=True, min_width=max(len(pair.words) for pair in result.pairs))
     for pair in result.pairs:
         pairs.add_row(
-            Text(f"{pair.name} - {pair.baseline}"),
+            Text(one_line(f"{pair.name} - {pair.baseline}")),
             "-" if pair.gain is None else format_number(pair.gain, sign=True),
             Text(str(pair.interval or "-")),
             str(pair.n),
@@ -129,4 +132,4 @@ def _print(result: Comparison) -> None:
     print("\npaired differences, on the rows where both have a score", flush=True)
     console().print(pairs)
     for note in result.notes:
-        print(f"note: {note}")
+        say("note:", note, 6)

@@ -18,10 +18,22 @@ if TYPE_CHECKING:  # the help must not wait for these
 
 DEFAULT_KEY, BASE_URL, OPENAI = "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1"
 EXTRAS = {
-    "base": ("promptopt", "numpy", "openai", "optuna", "pydantic", "typer", "rich", "PyYAML"),
+    "base": (
+        "promptopt",
+        "numpy",
+        "openai",
+        "optuna",
+        "pydantic",
+        "typer",
+        "rich",
+        "PyYAML",
+        "jinja2",
+        "starlette",
+        "uvicorn",
+    ),
     "local": ("torch", "transformers", "safetensors"),
     "train": ("trl", "peft", "datasets", "accelerate"),
-    "text": ("sacrebleu", "rouge-score", "math-verify", "jinja2", "pyarrow", "datasets"),
+    "text": ("sacrebleu", "rouge-score", "math-verify", "pyarrow", "datasets"),
     "samplers": ("cmaes", "scipy"),
     "track": ("mlflow-skinny", "wandb", "tensorboard"),
     "postgres": ("psycopg",),
@@ -158,4 +170,6 @@ def _ask(model: LanguageModel, request: Request) -> Outcome:
 
 
 def _say(key: str, text: str) -> None:
-    print(f"{key:<20}{text}", flush=True)
+    from ..visible import one_line
+
+    print(f"{key:<20}{one_line(text)}", flush=True)

@@ -42,26 +42,29 @@ def ls(
 def _row(folder: RunFolder) -> list[Any]:
     from rich.text import Text
 
-    from ..errors import DataError, JournalError
+    from ..errors import DataError
     from ..ledger import Spent
     from ..progress import amounts, clock_text
     from ..proof.stats import format_number
+    from ..visible import one_line
 
     try:
         result = folder.result()
     except DataError:
         return [Text(cell) for cell in (folder.path.name, "broken", "", "result.json cannot be read", "", "")]
     if result is None:
-        try:
-            with folder.claimed():
-                state = "interrupted"
-        except JournalError:
-            state = "running"
-        return [Text(cell) for cell in (folder.path.name, state, "", "", "", "")]
+        return [Text(cell) for cell in (one_line(folder.path.name), folder.state, "", "", "", "")]
     verdict = result["verdict"]
     best = "" if verdict["best"] is None else format_number(verdict["best"])
     spent = sum((Spent(**part) for part in result["spent"].values()), Spent())
-    cells = (folder.path.name, "done", best, _verdict(verdict), amounts(spent), clock_text(result["seconds"]))
+    cells = (
+        one_line(folder.path.name),
+        "done",
+        best,
+        _verdict(verdict),
+        amounts(spent),
+        clock_text(result["seconds"]),
+    )
     return [Text(cell) for cell in cells]
 
 

@@ -10,9 +10,23 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from ..errors import PromptOptError, printable
+from ..errors import PromptOptError
 from ..telemetry import switch_off
-from . import compare, doctor, export, init, listing, propose, run, score, validate, worker
+from ..visible import one_line
+from . import (
+    compare,
+    doctor,
+    export,
+    init,
+    listing,
+    propose,
+    report,
+    run,
+    score,
+    validate,
+    view,
+    worker,
+)
 
 INTERRUPTED = 130
 
@@ -33,6 +47,8 @@ app.command("score")(score.score)
 app.command("propose")(propose.propose)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
+app.command("report")(report.report)
+app.command("view")(view.view)
 app.command("ls")(listing.ls)
 app.command("validate")(validate.validate)
 app.command("doctor")(doctor.doctor)
@@ -91,5 +107,5 @@ def _usage(error: TyperException) -> str:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    print(printable(" ".join(message.split())), file=sys.stderr)
+    print(one_line(message), file=sys.stderr)
     return code

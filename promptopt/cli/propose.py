@@ -33,8 +33,9 @@ def propose(
     overrides: Overrides = None,
 ) -> None:
     """Let a trained generator write prompts, one a line."""
-    from ..errors import ConfigError, ModelError, printable
+    from ..errors import ConfigError, ModelError
     from ..proposing import propose as write
+    from ..visible import one_line
 
     values: dict[str, str] = {}
     for given in row or ():
@@ -54,4 +55,4 @@ def propose(
             "propose", f"none of {n} draws can be used", do="draw more with -n, or train for longer"
         )
     for text in texts:
-        print(printable(" ".join(text.split())))
+        print(one_line(text))

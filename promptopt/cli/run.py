@@ -116,6 +116,7 @@ def resume(
 def print_plan(job: Job, planned: Plan) -> None:
     """Print what a job will do, and what it can cost at most."""
     from ..progress import count, usd_text
+    from ._table import say
 
     search, select, test = planned.rows
     cap = planned.budget
@@ -154,7 +155,7 @@ def print_plan(job: Job, planned: Plan) -> None:
     lines["ceiling"] = caps or "none: the search ends by itself; set `budget` for a hard cap"
     lines["power"] = planned.power.line
     for key, text in [*lines.items(), *(("note", note) for note in planned.notes)]:
-        print(f"{key:<9}{text}")
+        say(key, text, 9)
     sys.stdout.flush()
 
 
@@ -172,24 +173,27 @@ def _caps(budget: Budget) -> str:
 def print_forecast(found: Forecast | str) -> None:
     """Print what a job will probably take."""
     from ..progress import amounts, clock_text
+    from ._table import say
 
     if isinstance(found, str):
-        print(f"{'expect':<9}not known: {found}")
+        say("expect", f"not known: {found}", 9)
         return
     taken = "" if found.seconds is None else f", {clock_text(found.seconds)}"
-    print(f"{'expect':<9}about {amounts(found.total)}{taken}")
+    say("expect", f"about {amounts(found.total)}{taken}", 9)
     if found.power is not None:
-        print(f"{'power':<9}as tried: {found.power.line}")
+        say("power", f"as tried: {found.power.line}", 9)
     for note in found.notes:
-        print(f"{'':<9}{note}")
+        say("", note, 9)
 
 
 def print_study(study: Study, place: Path) -> None:
     """Print the winner, where it is, what it cost and, last, the verdict."""
-    from ..errors import printable
     from ..parts import PARTS
-    from ..progress import amounts, clock_text, one_line
+    from ..progress import amounts, clock_text
+    from ..runfolder import RunFolder
+    from ..visible import one_line, visible
     from ._leaderboard import print_leaderboard
+    from ._table import say
 
     print()
     if study.leaderboard:
@@ -199,8 +203,8 @@ def print_study(study: Study, place: Path) -> None:
         print("best prompt: yours")
     else:
         proven = "best prompt" if study.verdict.reliable else "best on the select rows, but not proven"
-        print(f"{proven} ({study.best.origin}):")
-        print("\n".join(f"  {printable(line)}" for line in study.best.instruction.splitlines()))
+        print(f"{proven} ({one_line(study.best.origin)}):")
+        print("\n".join(f"  {line}" for line in visible(study.best.instruction).splitlines()))
         for part in PARTS.values():
             if part.name != "instruction" and part.get(study.best) != part.get(study.seed_prompt):
                 print(f"  {part.name}: {one_line(part.get(study.best))}")
@@ -213,28 +217,30 @@ def print_study(study: Study, place: Path) -> None:
         if (retriever := study.best.retriever) is not None:
             print(f"  with the {retriever.k} of {len(retriever.pool)} demonstrations most like each row")
     if study.finals is not None:
-        print(f"why:    {study.finals.why}")
+        say("why:", study.finals.why)
     if study.gap is not None:
-        print(f"gap:    {study.gap.line}")
+        say("gap:", study.gap.line)
     if study.power is not None:
-        print(f"power:  {study.power.line}")
-    print(f"saved:  {_shown(place / 'best' / 'prompt.json')}")
-    print(f"spent:  {amounts(study.total)}, {clock_text(study.seconds)}")
+        say("power:", study.power.line)
+    say("saved:", _shown(place / "best" / "prompt.json"))
+    if (page := RunFolder(place).report_file).exists():
+        say("report:", _shown(page))
+    say("spent:", f"{amounts(study.total)}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:
-        print(f"found:  {one_line(found.text)}")
+        say("found:", found.text)
     for note in study.notes:
-        print(f"note:   {one_line(note)}")
-    print(study.verdict.line)
+        say("note:", note)
+    say("", study.verdict.line, 0)
 
 
 def print_front(study: Study) -> None:
     """Print the finalists that no other beats in reward and cost."""
     from rich.text import Text
 
-    from ..progress import one_line
     from ..proof.stats import format_number
+    from ..visible import one_line
     from ._table import console, table
 
     if not study.front:

@@ -41,10 +41,12 @@ def score(
 ) -> None:
     """Score prompts of your own on the job's rows."""
     from rich.table import Table
+    from rich.text import Text
 
     from ..api import score as score_prompts
-    from ..progress import one_line, progress_for
+    from ..progress import progress_for
     from ..proof.stats import format_number, mean_interval
+    from ..visible import one_line
     from ._table import console
 
     job = job_of(config, overrides)
@@ -62,7 +64,7 @@ def score(
     for scored, evaluation in results:
         values = list(evaluation.values.values())
         table.add_row(
-            one_line(scored.label),
+            Text(one_line(scored.label)),
             format_number(evaluation.mean) if values else "-",
             str(mean_interval(values)).replace("[", r"\[") if values else "-",
             str(evaluation.n),

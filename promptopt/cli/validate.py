@@ -31,20 +31,20 @@ def validate(
         print(json.dumps(json_schema(), indent=2))
         return
 
-    from ..errors import printable
     from ..plan import make_plan
     from ..setup import from_job
+    from ..visible import one_line, visible
     from .run import print_plan
 
     job = job_of(config or Path("promptopt.yaml"), overrides)
     setup = from_job(job)
     task = setup.task
     print_plan(job, make_plan(setup))
-    print(f"{'columns':<9}{', '.join(task.fields)}")
+    print(f"{'columns':<9}{one_line(', '.join(task.fields))}")
     first = task.splits.search[0]
     answers = " or ".join(map(repr, first.answers)) or "none"
-    print(f"{'answer':<9}{answers} to row {first.id}, which is asked as")
+    print(f"{'answer':<9}{one_line(f'{answers} to row {first.id}')}, which is asked as")
     for message in task.seed_prompt.render(first):
-        for line in f"{message.role}: {message.content}".splitlines():
-            print(f"  | {printable(line)}")
+        for line in visible(f"{message.role}: {message.content}").splitlines():
+            print(f"  | {line}")
     print("ok")

@@ -1,0 +1,1 @@
+"""Charts as SVG, drawn by hand: readable without scripts, at any width, on light and dark ground."""
