@@ -269,7 +269,9 @@ class ModelSpec(Spec):
         """What its tokens cost: the job's price, else the list price; None when unknown."""
         if self.price is not None:
             return Price(self.price.input, self.price.output)
-        elsewhere = "base_url" in self.options or bool(os.environ.get("OPENAI_BASE_URL"))
+        elsewhere = bool(self.options.keys() & {"base_url", "endpoints"}) or bool(
+            os.environ.get("OPENAI_BASE_URL")
+        )
         return list_price(self.provider, self.name, own_endpoint=elsewhere)
 
 
