@@ -167,7 +167,7 @@ def read_rows(job: Job) -> Rows:
         DataError: anything wrong with them, with its line.
     """
     spec = job.data
-    columns = _columns(job)
+    columns = columns_of(job)
     sources = {"search": spec.search, "select": spec.select, "test": spec.test}
     if spec.path is not None:
         return data.read(spec.path, columns, format=spec.format)
@@ -181,7 +181,8 @@ def read_rows(job: Job) -> Rows:
     )
 
 
-def _columns(job: Job) -> Columns:
+def columns_of(job: Job) -> Columns:
+    """Return which columns play which role in the files of a job."""
     spec = job.data
     roles = ("answer", "options", "id", "group", "split")
     given = {key: getattr(spec, key) for key in roles if key in spec.model_fields_set}

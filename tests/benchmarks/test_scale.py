@@ -9,7 +9,7 @@ from benchmarks.scale.fleet import TOLERANCE, with_an_outage
 
 @pytest.mark.slow
 def test_a_server_killed_and_restarted_costs_no_more_than_its_share(record_property):
-    found = with_an_outage(1500, kill_at=4.0, back_at=9.0)
+    found = with_an_outage(750, kill_at=4.0, back_at=10.0)
     record_property("figures", f"{found.seconds:.1f} s, {found.excess:+.1%}, {found.attempts} attempts")
     assert (found.answered, found.journaled) == (found.calls, found.calls)
     assert found.calls < found.attempts < found.calls + 40  # what was under way at the one that was killed
