@@ -1,9 +1,9 @@
 """A server of three is killed, and comes back, while they are asked: `python -m benchmarks.scale.fleet`.
 
 Each server, a process of its own on loopback, serves so many requests at once and lets others wait. The same
-calls are made with all three there, which tells what a server is worth on this machine at this time. From that
-and the times of the kill and of the return follows when nothing but the remaining servers' share would be
-missing: whenever the work that those alive can do adds up to all of it. The time taken is compared with that.
+calls are made with all three there, which tells what a server is worth on this machine at this time. From
+that and the times of the kill and of the return follows when those alive, at their share each, could be done.
+The time taken is compared with that.
 Each call must be answered once, be in the journal once, and say what one server alone says.
 """
 
