@@ -39,6 +39,7 @@ class Profile:
         queue: requests that may wait for a slot; what comes beyond is answered by 429 at once.
         broken: share of requests that are answered by 500.
         dropped: share of requests whose connection is closed without an answer.
+        per_token: seconds of service for each token read and written, besides.
     """
 
     latency: float
@@ -47,6 +48,7 @@ class Profile:
     queue: int = 0
     broken: float = 0.0
     dropped: float = 0.0
+    per_token: float = 0.0
 
 
 class Bounded:
@@ -70,6 +72,9 @@ class Bounded:
     def begin(self, connection: Connection) -> None:
         self.serving += 1
         seconds = self.profile.latency * self.rng.lognormvariate(0, self.profile.spread)
+        if self.profile.per_token:
+            usage = answer(connection.body)["usage"]
+            seconds += self.profile.per_token * (usage["prompt_tokens"] + usage["completion_tokens"])
         asyncio.get_running_loop().call_later(seconds, self.finish, connection)
 
     def finish(self, connection: Connection) -> None:
