@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,7 @@ from .setup import Setup
 
 SLOTS = 64
 """Calls that a replica serves at once, if nobody says."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 LOOKED_AT = 2000
 """Rows of a long file that are rendered to see how long they are."""
 
@@ -211,9 +213,13 @@ def waves_of_file(
     a_row = len(calls) / len(examples)
     most = max(1, round((part or max(1, PART_CELLS // (len(chosen) * setup.samples))) * a_row))
     whole, rest = divmod(in_all, most)
-    endless = itertools.cycle(calls)
-    waves = [Wave(list(itertools.islice(endless, most)), whole)] if whole else []
-    return [*waves, *([Wave(list(itertools.islice(endless, rest)))] if rest else [])]
+    waves = [Wave(_spread(calls, most), whole)] if whole else []
+    return [*waves, *([Wave(_spread(calls, rest))] if rest else [])]
+
+
+def _spread(calls: Sequence[Usage], count: int) -> list[Usage]:
+    """Return so many calls, from everywhere alike (the golden ratio's multiples fill an interval evenly)."""
+    return [calls[int(i * GOLDEN % 1 * len(calls))] for i in range(count)]
 
 
 def _requests(setup: Setup, prompt: Prompt, example: Example) -> Iterator[Request]:
