@@ -106,7 +106,7 @@ def _job(folder: Path, urls: list[str], changes: dict[str, Any]) -> Job:
         {
             "data": {"path": str(folder / "rows.jsonl"), **SEARCHED},
             "prompt": PROMPT,
-            "target": {"model": "openai/m", "endpoints": urls, "concurrency": SLOTS + 2},
+            "target": {"model": "openai/m", "endpoints": urls, "concurrency": SLOTS},
             "reward": "exact_match",
             **changes,
         }
