@@ -48,7 +48,7 @@ def announce(study: str) -> None:
         ConfigError: the address is no URL of a PostgreSQL database.
         JournalError: the database cannot be used.
     """
-    with _opened(study) as journal:
+    with opened_study(study) as journal:
         journal.settle_meta("python", True)
 
 
