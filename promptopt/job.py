@@ -223,6 +223,8 @@ class DecodingSpec(Spec):
     stop: Texts = Field(default=(), description="texts that end a reply")
 
 
+RAY = ("replicas", "cpus", "gpus", "address")
+"""Options of the executor `ray`; the others are the model's."""
 DEFAULT_MODELS = {"embedded": "embedded/small"}
 """What a provider's name alone stands for."""
 
@@ -237,6 +239,10 @@ class ModelSpec(Spec):
         default=None, description="US dollars per million tokens; needed for budget.usd"
     )
     decoding: DecodingSpec = Field(default=DecodingSpec(), description="how replies are decoded")
+    executor: Literal["local", "ray"] | None = Field(
+        default=None,
+        description="ray: replicas of a local model on a Ray cluster; keys: replicas, cpus, gpus",
+    )
 
     @field_validator("model")
     @classmethod
@@ -262,7 +268,17 @@ class ModelSpec(Spec):
     @property
     def options(self) -> dict[str, Any]:
         """Options of the model plug-in."""
-        return dict(self.model_extra or {})
+        theirs = RAY if self.executor == "ray" else ()
+        return {key: value for key, value in (self.model_extra or {}).items() if key not in theirs}
+
+    @property
+    def plugin(self) -> tuple[str, dict[str, Any]]:
+        """The plug-in that answers, and its options: the model's own, or its executor's."""
+        if self.executor != "ray":
+            return self.provider, {"name": self.name, **self.options}
+        extra = self.model_extra or {}
+        own = {key: extra[key] for key in RAY if key in extra}
+        return "ray", {"name": self.model, "options": self.options, **own}
 
     @property
     def list_price(self) -> Price | None:

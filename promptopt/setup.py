@@ -147,7 +147,7 @@ def build_models(roles: Mapping[str, ModelSpec]) -> dict[str, LanguageModel]:
     models: dict[str, LanguageModel] = {}
     built: dict[str, LanguageModel] = {}
     for role, spec in roles.items():
-        same = digest([spec.model, spec.options])
+        same = digest([*spec.plugin])
         if same not in built:
             built[same] = build_model(spec)
         models[role] = built[same]
@@ -156,7 +156,7 @@ def build_models(roles: Mapping[str, ModelSpec]) -> dict[str, LanguageModel]:
 
 def build_model(spec: ModelSpec) -> LanguageModel:
     """Build a model from its part of the job."""
-    model: LanguageModel = plugins.build("models", spec.provider, {"name": spec.name, **spec.options})
+    model: LanguageModel = plugins.build("models", *spec.plugin)
     return model
 
 
