@@ -65,6 +65,8 @@ def measure(url: str, kind: str, workers: int, size: int) -> Rate:
     """Let workers share so many parts or calls; each must be there once in the end."""
     study = f"{url}?study={kind}{workers}"
     journal = Journal(study)
+    ((backend,),) = journal._store.query("SELECT pg_backend_pid()")
+    postmaster = _fields(backend)[1]
     command = [sys.executable, "-m", "benchmarks.scale.coordinator", "--worker", study, "--kind", kind]
     processes = [
         subprocess.Popen(
@@ -75,7 +77,7 @@ def measure(url: str, kind: str, workers: int, size: int) -> Rate:
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()  # it is ready
-    database = _database_seconds()
+    database = _database_seconds(postmaster)
     begun = time.perf_counter()
     for process in processes:
         assert process.stdin is not None
@@ -83,24 +85,30 @@ def measure(url: str, kind: str, workers: int, size: int) -> Rate:
         process.stdin.flush()
     said = [process.communicate()[0] for process in processes]
     seconds = time.perf_counter() - begun
-    database = _database_seconds() - database
+    database = _database_seconds(postmaster) - database
     assert journal.count("calls") == size
     journal.close()
     cells = size * PART_CELLS if kind == "parts" else size
     return Rate(workers, cells, seconds, database, sum(map(float, said)))
 
 
-def _database_seconds() -> float:
-    """Return the processor seconds that all processes of PostgreSQL have taken."""
+def _database_seconds(postmaster: int) -> float:
+    """Return the processor seconds that a server has taken, its processes that have ended included."""
     ticks = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            head, _, fields = path.read_text().rpartition(") ")
+            fields = _fields(int(path.name))
         except OSError:
             continue
-        if head.endswith("(postgres"):
-            ticks += sum(map(int, fields.split()[11:15]))
+        if postmaster in (int(path.name), fields[1]):
+            ticks += sum(fields[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _fields(pid: int) -> list[int]:
+    """Return what `/proc/PID/stat` says after the name: state (as 0), parent, …, times at 11 to 14."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return [0, *map(int, words[1:])]
 
 
 def work(study: str, kind: str, size: int) -> float:

@@ -149,36 +149,59 @@ class _Replica:
 
 
 class _Crew:
-    """The replicas that there are; those that die are replaced."""
+    """The replicas that there are; those that die are replaced.
+
+    Attributes:
+        up: those that have said that they are there.
+        coming: those that have not, by what they will say.
+    """
 
     def __init__(self, model: RayModel) -> None:
         ray = _ray()
         if not ray.is_initialized():
             ray.init(address=model.address, include_dashboard=False, log_to_driver=False)
-        self.ray, self.name, self._model = ray, model.name, model
-        self._make = ray.remote(concurrency_groups={"asked": 1})(_Replica).options(
+        self.ray, self.name, self.size, self._options = ray, model.name, model.replicas, dict(model.options)
+        self._make = ray.remote(_Replica).options(
             num_cpus=model.cpus, num_gpus=model.gpus, max_restarts=0, max_task_retries=0,
             scheduling_strategy="SPREAD",
         )  # fmt: skip
-        self.actors = [self._new() for _ in range(model.replicas)]
+        self.up: list[Any] = []
+        self.coming: dict[Any, Any] = {}
+        self._stillborn = 0
+        for _ in range(self.size):
+            self._add()
 
-    def _new(self) -> Any:
-        return self._make.remote(self._model.name, dict(self._model.options))
+    def _add(self) -> None:
+        actor = self._make.remote(self.name, self._options)
+        self.coming[actor.here.remote()] = actor
+
+    def arrive(self, ref: Any) -> None:
+        """Hear what a replica that was coming says, or that it will not come.
+
+        Raises:
+            RayError: so many have not come that the next ones will not, either.
+        """
+        actor = self.coming.pop(ref)
+        try:
+            self.ray.get(ref)
+        except self.ray.exceptions.RayError:
+            self._stillborn += 1
+            if self._stillborn >= TRIES and not self.up:
+                raise
+            self._add()
+        else:
+            self._stillborn = 0
+            self.up.append(actor)
 
     def replace(self, actor: Any) -> None:
         """Have a new replica in the place of one that is gone."""
-        if actor in self.actors:
+        if actor in self.up:
+            self.up.remove(actor)
             self.ray.kill(actor)  # it may only be out of reach
-            self.actors[self.actors.index(actor)] = self._new()
-
-    def anyone(self) -> bool:
-        """Whether any replica is up."""
-        asked = [actor.here.options(concurrency_group="asked").remote() for actor in self.actors]
-        answered, _ = self.ray.wait(asked, num_returns=1, timeout=10.0)
-        return bool(answered)
+            self._add()
 
     def dismiss(self) -> None:
-        for actor in self.actors:
+        for actor in (*self.up, *self.coming.values()):
             self.ray.kill(actor)
 
 
@@ -197,7 +220,7 @@ class _Round:
     def __init__(self, crew: _Crew, requests: Sequence[Request], admit: Admit) -> None:
         self._crew, self._requests, self._admit = crew, requests, admit
         order = in_order(requests)  # type: ignore[arg-type]
-        size = math.ceil(len(order) / (ROUNDS * len(crew.actors)))
+        size = math.ceil(len(order) / (ROUNDS * crew.size))
         size = min(LARGEST, max(SMALLEST, size))
         self._waiting = deque(_Batch(at, order[at : at + size]) for at in range(0, len(order), size))
         self._under_way: dict[Any, tuple[_Batch, Any]] = {}
@@ -205,30 +228,36 @@ class _Round:
 
     def run(self) -> Iterator[tuple[int, Outcome]]:
         """Hand out batches until all are answered."""
-        heard = time.monotonic()
+        crew, heard = self._crew, time.monotonic()
         while self._waiting or self._under_way:
             yield from self._hand_out()
-            if not self._under_way:
-                continue
-            ready, _ = self._crew.ray.wait(list(self._under_way), num_returns=1, timeout=1.0)
+            refs = [*self._under_way, *crew.coming]
+            ready, _ = crew.ray.wait(refs, num_returns=1, timeout=1.0) if refs else ((), ())
             for ref in ready:
                 heard = time.monotonic()
-                yield from self._take_in(ref)
-            if time.monotonic() - heard > PATIENCE:
-                heard = time.monotonic()
-                if not self._crew.anyone():
-                    raise ModelError(
-                        f"ray/{self._crew.name}", f"no replica is up, nor came up within {PATIENCE:g} s",
-                        do="see that the cluster has the CPUs and GPUs that replicas, cpus and gpus ask for",
-                    )  # fmt: skip
+                if ref in crew.coming:
+                    self._welcome(ref)
+                else:
+                    yield from self._take_in(ref)
+            if not crew.up and time.monotonic() - heard > PATIENCE:
+                raise ModelError(
+                    f"ray/{crew.name}", f"no replica came up within {PATIENCE:g} s",
+                    do="see that the cluster has the CPUs and GPUs that replicas, cpus and gpus ask for",
+                )  # fmt: skip
+
+    def _welcome(self, ref: Any) -> None:
+        try:
+            self._crew.arrive(ref)
+        except self._crew.ray.exceptions.RayError as error:
+            raise self._fault(error) from error
 
     def _hand_out(self) -> Iterator[tuple[int, Outcome]]:
         """Give each replica batches up to its share; what the budget refuses is answered at once."""
-        load = {id(actor): 0 for actor in self._crew.actors}
+        load = {id(actor): 0 for actor in self._crew.up}
         for _, actor in self._under_way.values():
             load[id(actor)] = load.get(id(actor), 0) + 1
-        while self._waiting:
-            actor = min(self._crew.actors, key=lambda each: load[id(each)])
+        while self._waiting and self._crew.up:
+            actor = min(self._crew.up, key=lambda each: load[id(each)])
             if load[id(actor)] >= AHEAD:
                 return
             batch = self._waiting.popleft()

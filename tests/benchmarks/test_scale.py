@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from postgres import server
 
 from benchmarks.scale.bulk import GROWTH, measure
+from benchmarks.scale.coordinator import measure as share
 from benchmarks.scale.fleet import TOLERANCE, with_an_outage
 from benchmarks.scale.plan import CASES, check
 from benchmarks.scale.plan import TOLERANCE as PLAN_TOLERANCE
@@ -38,3 +40,14 @@ def test_memory_does_not_grow_with_the_cells(record_property):
     record_property("figures", f"{small.peak / 1e6:.0f} and {large.peak / 1e6:.0f} MB")
     assert (small.found, large.found) == (small.cells, large.cells)
     assert large.peak <= GROWTH * small.peak
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kind", "size"), [("parts", 60), ("calls", 2048)])
+def test_what_workers_share_is_done_once_and_within_the_predicted_ceiling(kind, size, record_property):
+    pytest.importorskip("psycopg")
+    with server() as url:
+        found = share(url, kind, 4, size)
+    record_property("figures", f"{found.rate:,.0f} of at most {found.here:,.0f} cells a second")
+    assert 0 < found.rate <= found.here <= found.apart
