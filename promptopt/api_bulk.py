@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .api_compare import read_prompt
 from .bulk import PART_CELLS, WHOLE, Bulk, BulkScoring, Shard, Totals
 from .cellfiles import CellFormat, check_format
 from .config import job_from_dict
@@ -53,7 +54,7 @@ def score_file(
     job: Job,
     source: str | Path,
     folder: str | Path,
-    prompts: Sequence[str | Prompt] = (),
+    prompts: Sequence[str | Path | Prompt] = (),
     *,
     shard: Shard = WHOLE,
     format: CellFormat = "parquet",
@@ -67,7 +68,7 @@ def score_file(
         job: gives target, reward and budget, and what the columns mean; its own rows are not scored.
         source: JSON lines, CSV, TSV or Parquet with the input columns that the job's rows have.
         folder: where the cells go, a file for each part; shards may share it.
-        prompts: texts as a person writes them, or Prompts.
+        prompts: texts as a person writes them, paths of files or runs, or Prompts.
         shard: which parts to score.
         format: of the files.
         part: rows of a part; None makes parts of about 8,000 cells.
@@ -84,10 +85,12 @@ def score_file(
     setup = from_job(job)
     seed = setup.task.seed_prompt
 
-    def read_text(text: str) -> Prompt:
-        return replace(Prompt.parse(text, setup.task.fields), program=seed.program)
+    def read_one(given: str | Path | Prompt) -> Prompt:
+        if isinstance(given, str):
+            return replace(Prompt.parse(given, setup.task.fields), program=seed.program)
+        return read_prompt(str(given), given, setup)
 
-    read = tuple(p if isinstance(p, Prompt) else read_text(p) for p in prompts) or (seed,)
+    read = tuple(read_one(given) for given in prompts) or (seed,)
     size = part or max(1, PART_CELLS // (len(read) * setup.samples))
     described = {
         "job": json.dumps({**job.to_lock(), "study": None}),

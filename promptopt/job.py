@@ -276,8 +276,7 @@ class ModelSpec(Spec):
         """The plug-in that answers, and its options: the model's own, or its executor's."""
         if self.executor != "ray":
             return self.provider, {"name": self.name, **self.options}
-        extra = self.model_extra or {}
-        own = {key: extra[key] for key in RAY if key in extra}
+        own = {key: value for key, value in (self.model_extra or {}).items() if key in RAY}
         return "ray", {"name": self.model, "options": self.options, **own}
 
     @property
@@ -285,9 +284,8 @@ class ModelSpec(Spec):
         """What its tokens cost: the job's price, else the list price; None when unknown."""
         if self.price is not None:
             return Price(self.price.input, self.price.output)
-        elsewhere = bool(self.options.keys() & {"base_url", "endpoints"}) or bool(
-            os.environ.get("OPENAI_BASE_URL")
-        )
+        given = self.options.keys() & {"base_url", "endpoints"}
+        elsewhere = bool(given or os.environ.get("OPENAI_BASE_URL"))
         return list_price(self.provider, self.name, own_endpoint=elsewhere)
 
 

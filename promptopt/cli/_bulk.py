@@ -13,12 +13,11 @@ if TYPE_CHECKING:  # the help must not wait for these
     from ..api_bulk import Scoring
     from ..cellfiles import CellFormat
     from ..job import Job
-    from ..prompt import Prompt
 
 
 def score_long_file(
     job: Job,
-    prompts: Sequence[str | Prompt],
+    prompts: Sequence[str | Path],
     data: Path | None,
     out: Path | None,
     *,
@@ -45,8 +44,9 @@ def score_long_file(
 
 def print_scoring(found: Scoring) -> None:
     """Print a table of prompts, and where their cells are."""
-    from ..progress import count, one_line, usd_text
+    from ..progress import count, usd_text
     from ..proof.stats import format_number
+    from ..visible import one_line
     from ._table import console, table
 
     totals = found.totals
