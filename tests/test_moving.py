@@ -47,7 +47,7 @@ def make_job(tmp_path: Path, target: str) -> Path:
         "name": "moved",
         "data": {"path": str(rows), "sizes": {"search": 20, "select": 15, "test": 25}},
         "prompt": "Do it.\n\nInput: {{input}}\nOutput:",
-        "target": {"model": "openai/loopback", "base_url": target, "concurrency": 4},
+        "target": {"model": "openai/loopback", "base_url": target, "concurrency": 4, "n_parameter": False},
         "reward": {"name": "exact_match", "ignore_case": False},
         "search": {"name": "ape", "num_prompts_per_subsample": 4},
         "seed": 3,

@@ -197,6 +197,9 @@ def ape(tmp_path: Path, target: str) -> Path:
     config = job(tmp_path, target)
     data = json.loads(config.read_text())
     search = {"name": "ape", "num_prompts_per_subsample": 6}
+    data["target"]["n_parameter"] = (
+        False  # whether samples can be drawn together is found out by each process
+    )
     config.write_text(json.dumps({**data, "prompt": "Do it.\n\nInput: {{input}}\nOutput:", "search": search}))
     return config
 
