@@ -378,6 +378,8 @@ def _check_plugin(
     options = {"name": spec.name, **spec.options} if isinstance(spec, ModelSpec) else spec.options
     try:
         plugins.construct(factory, options, f"{kind[:-1]} {name}")
+        if isinstance(spec, ModelSpec) and spec.executor == "ray":
+            plugins.build("models", *spec.plugin)
     except BadInput as error:
         # A plug-in that reads a part of the job itself says where in it the mistake is: `search.slots.role`.
         inside = error.where.split(".")[1:] if error.where.startswith(f"{path[0]}.") else []

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .contracts.model import LanguageModel, Request
 from .contracts.searcher import Trains
@@ -19,7 +20,7 @@ from .ledger import Spent
 from .plan import proving_units
 from .programs import SelfConsistency, Single
 from .proof.power import Power, rehearsed_power
-from .rehearsal import Habits, rehearse
+from .rehearsal import Habits, Rehearsal, rehearse
 from .setup import Setup
 from .trial import Trial
 
@@ -57,22 +58,10 @@ def foresee(
         latency: seconds that a model elsewhere takes to answer, if known.
         clock: seconds, for what this machine does.
     """
-    setup = make()
-    for searcher in (setup.searcher, *setup.entrants.values()):
-        if isinstance(searcher, Trains):
-            return f"the search trains {searcher.trains}, which cannot be rehearsed without training it"
-    habits = {role: _assumed(setup, role) for role in setup.models}
-    try:
-        rehearsal = rehearse(make(), habits, clock)
-        trial = Trial(setup, clock)
-        if trial.models:
-            habits |= trial.first(rehearsal, habits)
-            habits |= trial.throughout(rehearse(make(), habits, clock), habits)
-            rehearsal = rehearse(make(), habits, clock)
-    except UnsupportedError as error:  # the models themselves were found able when the run was planned
-        return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
-    except PromptOptError as error:
-        return f"the search cannot be rehearsed ({error})"
+    found = dry_run(make, clock)
+    if isinstance(found, str):
+        return found
+    setup, habits, rehearsal, trial = found
     elsewhere = [role for role in setup.models if role not in trial.models]
     waits = [_waiting(setup.models[role], rehearsal.batches[role], latency) for role in elsewhere]
     known = [wait for wait in waits if wait is not None]
@@ -85,6 +74,41 @@ def foresee(
     )
 
 
+class DryRun(NamedTuple):
+    """A rehearsed run: its parts, how its models are taken to answer, what it asked, what was tried."""
+
+    setup: Setup
+    habits: Mapping[str, Habits]
+    rehearsal: Rehearsal
+    trial: Trial
+
+
+def dry_run(make: Callable[[], Setup], clock: Callable[[], float] = time.perf_counter) -> DryRun | str:
+    """Rehearse a run, models of this machine being tried; return why, if that cannot be done.
+
+    Args:
+        make: returns the run's parts, anew each time.
+        clock: seconds, for what this machine does.
+    """
+    setup = make()
+    for searcher in (setup.searcher, *setup.entrants.values()):
+        if isinstance(searcher, Trains):
+            return f"the search trains {searcher.trains}, which cannot be rehearsed without training it"
+    habits = {role: assumed(setup, role) for role in setup.models}
+    try:
+        rehearsal = rehearse(make(), habits, clock)
+        trial = Trial(setup, clock)
+        if trial.models:
+            habits |= trial.first(rehearsal, habits)
+            habits |= trial.throughout(rehearse(make(), habits, clock), habits)
+            rehearsal = rehearse(make(), habits, clock)
+    except UnsupportedError as error:  # the models themselves were found able when the run was planned
+        return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
+    except PromptOptError as error:
+        return f"the search cannot be rehearsed ({error})"
+    return DryRun(setup, habits, rehearsal, trial)
+
+
 def _power(setup: Setup, scores: Sequence[float]) -> Power | None:
     if len(scores) < 2:
         return None
@@ -92,7 +116,7 @@ def _power(setup: Setup, scores: Sequence[float]) -> Power | None:
     return rehearsed_power(scores, rows=units, split=split, observed=f"{len(scores)} search rows tried")
 
 
-def _assumed(setup: Setup, role: str) -> Habits:
+def assumed(setup: Setup, role: str) -> Habits:
     """Return what is assumed of a model that cannot be asked: replies as long as the rows' answers."""
     if role == "proposer":
         plain = Habits()

@@ -223,6 +223,8 @@ class DecodingSpec(Spec):
     stop: Texts = Field(default=(), description="texts that end a reply")
 
 
+RAY = ("replicas", "cpus", "gpus", "address")
+"""Options of the executor `ray`; the others are the model's."""
 DEFAULT_MODELS = {"embedded": "embedded/small"}
 """What a provider's name alone stands for."""
 
@@ -237,6 +239,10 @@ class ModelSpec(Spec):
         default=None, description="US dollars per million tokens; needed for budget.usd"
     )
     decoding: DecodingSpec = Field(default=DecodingSpec(), description="how replies are decoded")
+    executor: Literal["local", "ray"] | None = Field(
+        default=None,
+        description="ray: replicas of a local model on a Ray cluster; keys: replicas, cpus, gpus",
+    )
 
     @field_validator("model")
     @classmethod
@@ -262,14 +268,24 @@ class ModelSpec(Spec):
     @property
     def options(self) -> dict[str, Any]:
         """Options of the model plug-in."""
-        return dict(self.model_extra or {})
+        theirs = RAY if self.executor == "ray" else ()
+        return {key: value for key, value in (self.model_extra or {}).items() if key not in theirs}
+
+    @property
+    def plugin(self) -> tuple[str, dict[str, Any]]:
+        """The plug-in that answers, and its options: the model's own, or its executor's."""
+        if self.executor != "ray":
+            return self.provider, {"name": self.name, **self.options}
+        own = {key: value for key, value in (self.model_extra or {}).items() if key in RAY}
+        return "ray", {"name": self.model, "options": self.options, **own}
 
     @property
     def list_price(self) -> Price | None:
         """What its tokens cost: the job's price, else the list price; None when unknown."""
         if self.price is not None:
             return Price(self.price.input, self.price.output)
-        elsewhere = "base_url" in self.options or bool(os.environ.get("OPENAI_BASE_URL"))
+        given = self.options.keys() & {"base_url", "endpoints"}
+        elsewhere = bool(given or os.environ.get("OPENAI_BASE_URL"))
         return list_price(self.provider, self.name, own_endpoint=elsewhere)
 
 

@@ -21,9 +21,8 @@ from typing import Any
 
 from .errors import JournalError
 from .records import Cell, Score, Usage, canonical_json
-from .store import CALL, open_store
+from .store import CALL, VERSION, open_store
 
-SCHEMA_VERSION = 2
 PUT_ATTEMPT = (
     "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -98,13 +97,13 @@ class Journal:
     def _check_version(self, read_only: bool) -> None:
         version = self.get_meta("schema_version")
         if version is None and not read_only:
-            version = self.settle_meta("schema_version", SCHEMA_VERSION)
-        if version != SCHEMA_VERSION:
+            version = self.settle_meta("schema_version", VERSION)
+        if version != VERSION:
             raise JournalError(
                 self.path,
                 "written by another version",
                 got=version,
-                do="use that version, or start a new run",
+                do="upgrade promptopt, or start a new run",
             )
 
     @property
@@ -374,6 +373,17 @@ class Journal:
                     other._store.write(
                         f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", rows
                     )
+
+    def clear(self) -> None:
+        """Delete all that is in here."""
+        with self.batch():
+            for table in COLUMNS:
+                self._store.write(f"DELETE FROM {table} WHERE 1 = ?", [(1,)])
+
+    def others(self) -> int:
+        """Return how many other processes are at work on it."""
+        with self._lock:
+            return self._store.others()
 
     def claim(self, keys: Sequence[str], *, alone: bool = False) -> set[str]:
         """Take on some of these calls, so that no other process makes them; all if nobody shares the journal.

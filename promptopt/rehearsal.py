@@ -103,8 +103,7 @@ class StandIn:
                 yield i, Failure("budget")
                 continue
             self.heard[-1].append(request)
-            made = min(request.decoding.max_tokens, math.ceil(self.habits.reply))
-            yield i, Completion(self._reply(request), usage=Usage(self.size(request), made))
+            yield i, Completion(self._reply(request), usage=self.usage(request))
 
     def loglikelihood(
         self, requests: Sequence[LikelihoodRequest], admit: Admit = always
@@ -119,7 +118,7 @@ class StandIn:
             surprise = -math.log(self._chance_to_be_right(request.messages))
             right = self._is_right(request.messages)
             value = -0.5 * (1 - math.exp(-surprise)) - (0 if right else 1)
-            yield i, Likelihood(value, 1, Usage(self.size(request), 0))
+            yield i, Likelihood(value, 1, self.usage(request))
 
     def size(self, request: Request) -> int:
         """Return the tokens of a request."""
@@ -127,6 +126,13 @@ class StandIn:
         texts = [*(message.content for message in request.messages), more]
         tokens = sum(len(text.encode("utf-8", "replace")) for text in texts) / self.habits.bytes_a_token
         return math.ceil(tokens + self.habits.overhead * len(request.messages))
+
+    def usage(self, request: Request) -> Usage:
+        """Return the tokens of a request and of the reply to it."""
+        made = 0
+        if isinstance(request, GenerateRequest):
+            made = min(request.decoding.max_tokens, math.ceil(self.habits.reply))
+        return Usage(self.size(request), made)
 
     def _reply(self, request: GenerateRequest) -> str:
         length = round(self.habits.reply * self.habits.bytes_a_token)

@@ -79,7 +79,7 @@ def execute(
                 folder.write_rows(splits.seen)
         if folder is not None:
             if study is not None:
-                _bring_home(journal, folder.journal)
+                bring_home(journal, folder.journal)
             folder.write_study(found)
         finish(found)
         return found
@@ -137,7 +137,7 @@ def _move_in(file: Path, journal: Journal) -> None:
             own.copy_to(journal)
 
 
-def _bring_home(journal: Journal, file: Path) -> None:
+def bring_home(journal: Journal, file: Path) -> None:
     """Copy a finished run into its folder, so that it can be listed, compared and reused as any other."""
     fresh = file.with_name(f".{file.name}")
     folder = file.parent

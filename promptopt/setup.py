@@ -147,7 +147,7 @@ def build_models(roles: Mapping[str, ModelSpec]) -> dict[str, LanguageModel]:
     models: dict[str, LanguageModel] = {}
     built: dict[str, LanguageModel] = {}
     for role, spec in roles.items():
-        same = digest([spec.model, spec.options])
+        same = digest([*spec.plugin])
         if same not in built:
             built[same] = build_model(spec)
         models[role] = built[same]
@@ -156,7 +156,7 @@ def build_models(roles: Mapping[str, ModelSpec]) -> dict[str, LanguageModel]:
 
 def build_model(spec: ModelSpec) -> LanguageModel:
     """Build a model from its part of the job."""
-    model: LanguageModel = plugins.build("models", spec.provider, {"name": spec.name, **spec.options})
+    model: LanguageModel = plugins.build("models", *spec.plugin)
     return model
 
 
@@ -167,7 +167,7 @@ def read_rows(job: Job) -> Rows:
         DataError: anything wrong with them, with its line.
     """
     spec = job.data
-    columns = _columns(job)
+    columns = columns_of(job)
     sources = {"search": spec.search, "select": spec.select, "test": spec.test}
     if spec.path is not None:
         return data.read(spec.path, columns, format=spec.format)
@@ -181,7 +181,8 @@ def read_rows(job: Job) -> Rows:
     )
 
 
-def _columns(job: Job) -> Columns:
+def columns_of(job: Job) -> Columns:
+    """Return which columns play which role in the files of a job."""
     spec = job.data
     roles = ("answer", "options", "id", "group", "split")
     given = {key: getattr(spec, key) for key in roles if key in spec.model_fields_set}

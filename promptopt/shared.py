@@ -35,7 +35,7 @@ def publish(study: str, job: Job, rows: Rows) -> None:
         ConfigError: the address is no URL of a PostgreSQL database.
         JournalError: the database cannot be used.
     """
-    with _opened(study) as journal:
+    with opened_study(study) as journal:
         # As text: the order of slots, of input columns means something, and the journal's JSON sorts keys.
         journal.settle_meta("job", json.dumps(job.to_lock()))
         journal.settle_meta("data", json.dumps(rows_to_dict(rows)))
@@ -48,7 +48,7 @@ def announce(study: str) -> None:
         ConfigError: the address is no URL of a PostgreSQL database.
         JournalError: the database cannot be used.
     """
-    with _opened(study) as journal:
+    with opened_study(study) as journal:
         journal.settle_meta("python", True)
 
 
@@ -59,7 +59,7 @@ def join(study: str) -> Setup:
         ConfigError: the address is no URL of a PostgreSQL database.
         JournalError: no run is there.
     """
-    with _opened(study) as journal:
+    with opened_study(study) as journal:
         job, data = journal.get_meta("job"), journal.get_meta("data")
         program = journal.get_meta("python")
     if job is None and program:
@@ -72,7 +72,13 @@ def join(study: str) -> Setup:
 
 
 @contextmanager
-def _opened(study: str) -> Iterator[Journal]:
+def opened_study(study: str) -> Iterator[Journal]:
+    """Open the journal of a study.
+
+    Raises:
+        ConfigError: the address is no URL of a PostgreSQL database.
+        JournalError: the database cannot be used.
+    """
     if not is_url(study):
         raise ConfigError(
             "study", "is no PostgreSQL database", got=study, do="write postgresql://HOST/DATABASE"

@@ -166,7 +166,8 @@ JOURNAL = {
     ),
     "another version, no database": (
         "test_journal::test_another_version_and_a_file_that_is_no_journal_are_refused",
-        "store/test_sqlite::test_a_journal_of_the_first_version_is_refused_and_left_as_it_is",
+        "store/test_migrations::test_a_file_of_the_first_version_is_not_changed_by_reading",
+        "store/test_migrations::test_a_newer_version_is_refused_with_the_cure",
     ),
     "a broken result": ("test_runfolder::test_a_broken_result_is_one_line",),
     "a run that bought nothing": (

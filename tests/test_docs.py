@@ -12,11 +12,13 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import server
 
 from benchmarks.first_verdict import write_rows
 from benchmarks.searchers.__main__ import parser as parse_searchers
@@ -40,6 +42,8 @@ BENCHMARKS = {
     "tests.matrix": matrix.parser,
 }
 """By module: what reads its command line."""
+DATABASE = "postgresql://HOST/DATABASE"
+"""Stands for an address: commands that name it meet a real server."""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
@@ -59,6 +63,12 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_can_be_followed(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
+    with server() if DATABASE in text else nullcontext(DATABASE) as address:
+        follow(page, text.replace(DATABASE, address), capsys)
+
+
+def follow(page: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Try a page's blocks, one after the other."""
     names: dict[str, Any] = {}
     blocks = list(BLOCK.finditer(text))
     assert blocks, "a page without a block is not a page of ours"

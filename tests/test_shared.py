@@ -44,6 +44,11 @@ SLOTS = {
 def reply(messages, body):
     """Write capitals, more often if told to, and take a moment."""
     text = messages[-1]["content"]
+    if body["max_tokens"] > 64:
+        return Reply(
+            f"Write in {'capitals' if chance(text) < 0.3 else 'letters'}, form {body['seed'] % 9}.",
+            delay=0.01,
+        )
     sure = 0.1 + 0.5 * ("capitals" in text) + 0.2 * ("clerk" in text) - 0.2 * ("Explain" in text)
     word = read_input(text)
     return Reply(word.upper() if chance(text) < sure else word, delay=0.01)
@@ -155,6 +160,48 @@ def test_three_processes_share_a_study_and_one_is_killed(tmp_path, victim, recor
     record_property(
         "figures", f"{needed} calls, {busy} claimed by the killed one, {again} of them sent twice"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_four_processes_share_a_search_that_knows_nothing_of_it_and_one_is_killed(tmp_path, record_property):
+    with LoopbackServer(reply) as target, server() as database:
+        alone = tmp_path / "alone"
+        finish(start("run", ape(tmp_path, target.url), "--folder", alone))
+        expected = RunFolder(alone).result()
+        needed = target.calls
+        target.seen.clear()
+
+        study = f"{database}?study=ape&lease={LEASE}"
+        folder = tmp_path / "run"
+        starter = start("run", ape(tmp_path, target.url), "--folder", folder, "--study", study)
+        journal = Journal(study)
+        while journal.get_meta("data") is None:
+            assert starter.poll() is None, starter.communicate()
+            time.sleep(0.01)
+        workers = [start("worker", "--study", study) for _ in range(3)]
+        busy = kill_in_the_middle(journal, workers[0], needed // 3)
+        assert [finish(process) for process in (starter, *workers[1:])] == [expected["line"]] * 3
+        assert journal.count("calls") == needed
+        journal.close()
+        asked = Counter(json.dumps(seen.body, sort_keys=True) for seen in target.seen)
+        assert len(asked) == needed
+        again = sum(asked.values()) - needed
+        assert again <= CONCURRENCY
+        assert comparable(RunFolder(folder).result()) == comparable(expected)
+    record_property("figures", f"{needed} calls, {busy} claimed by the killed one, {again} sent twice")
+
+
+def ape(tmp_path: Path, target: str) -> Path:
+    """Return a job whose searcher proposes prompts."""
+    config = job(tmp_path, target)
+    data = json.loads(config.read_text())
+    search = {"name": "ape", "num_prompts_per_subsample": 6}
+    data["target"]["n_parameter"] = (
+        False  # whether samples can be drawn together is found out by each process
+    )
+    config.write_text(json.dumps({**data, "prompt": "Do it.\n\nInput: {{input}}\nOutput:", "search": search}))
+    return config
 
 
 def check_trials(database: str, result: dict) -> None:

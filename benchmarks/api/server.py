@@ -39,6 +39,7 @@ class Profile:
         queue: requests that may wait for a slot; what comes beyond is answered by 429 at once.
         broken: share of requests that are answered by 500.
         dropped: share of requests whose connection is closed without an answer.
+        per_token: seconds of service for each token read and written, besides.
     """
 
     latency: float
@@ -47,6 +48,7 @@ class Profile:
     queue: int = 0
     broken: float = 0.0
     dropped: float = 0.0
+    per_token: float = 0.0
 
 
 class Bounded:
@@ -70,6 +72,9 @@ class Bounded:
     def begin(self, connection: Connection) -> None:
         self.serving += 1
         seconds = self.profile.latency * self.rng.lognormvariate(0, self.profile.spread)
+        if self.profile.per_token:
+            usage = answer(connection.body)["usage"]
+            seconds += self.profile.per_token * (usage["prompt_tokens"] + usage["completion_tokens"])
         asyncio.get_running_loop().call_later(seconds, self.finish, connection)
 
     def finish(self, connection: Connection) -> None:
@@ -159,28 +164,39 @@ def tokens(text: str) -> int:
     return len(PIECES.findall(text))
 
 
-async def serve(profile: Profile) -> None:
+async def serve(profile: Profile, port: int = 0) -> None:
     """Serve until the process is ended; print the base URL first."""
     state = Bounded(profile)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(state), "127.0.0.1", 0, backlog=2048)
+    server = await loop.create_server(lambda: Connection(state), "127.0.0.1", port, backlog=2048)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
+
+
+def start(profile: Profile, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+    """Start the server in a process of its own; return it and its base URL. Port 0 is any free one."""
+    options = [f"--{name}={value}" for name, value in {**asdict(profile), "port": port}.items()]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.api.server", *options], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Kill the server."""
+    with process:
+        process.kill()
 
 
 @contextmanager
 def running(profile: Profile) -> Iterator[str]:
     """Run the server in a process of its own until the block ends; yield its base URL."""
-    options = [f"--{name}={value}" for name, value in asdict(profile).items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.api.server", *options], stdout=subprocess.PIPE, text=True
-    )
+    process, url = start(profile)
     try:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield url
     finally:
-        process.kill()
-        process.wait()
+        stop(process)
 
 
 def stats(url: str) -> dict[str, int]:
@@ -193,4 +209,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     for name, value in asdict(Profile(0.02)).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    asyncio.run(serve(Profile(**vars(parser.parse_args()))))
+    parser.add_argument("--port", type=int, default=0)
+    options = vars(parser.parse_args())
+    asyncio.run(serve(port=options.pop("port"), profile=Profile(**options)))

@@ -19,6 +19,8 @@ from . import (
     export,
     init,
     listing,
+    move,
+    plan,
     propose,
     report,
     run,
@@ -44,6 +46,8 @@ app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.command("worker")(worker.worker)
 app.command("score")(score.score)
+app.command("plan")(plan.plan)
+app.command("move")(move.move)
 app.command("propose")(propose.propose)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import ConfigError, DataError
 from ._options import Answers, Config, Overrides, job_of
 
 LOOKED_AT = "test rows you have looked at no longer prove anything about prompts you choose by them"
@@ -20,6 +21,14 @@ class Split(StrEnum):
     search = "search"
     select = "select"
     test = "test"
+
+
+class CellFile(StrEnum):
+    """What cells are written as."""
+
+    parquet = "parquet"
+    jsonl = "jsonl"
+    csv = "csv"
 
 
 def score(
@@ -36,10 +45,59 @@ def score(
         int | None, typer.Option(min=1, help="Only the first so many.", show_default=False)
     ] = None,
     answers: Answers = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Score on all rows of this file, however long (JSON lines, CSV, TSV, Parquet); needs --out.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --data: folder of the cells, a file for each part; it goes on where it was.",
+            show_default=False,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="With --data: only the parts of this shard, such as 2/8. Shards may share --out; the budget "
+            "is each one's own.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[CellFile, typer.Option(help="With --data: of the files.")] = CellFile.parquet,
+    part: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --data: rows of a part. Default: about 8,000 cells.", show_default=False
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --data: share the work over this PostgreSQL database with every process that is given "
+            "the same, or `promptopt worker --study URL`.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Overrides = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the table only.")] = False,
 ) -> None:
-    """Score prompts of your own on the job's rows."""
+    """Score prompts of your own on the job's rows, or on a file of any length."""
+    if data is not None or out is not None:
+        from ._bulk import score_long_file
+
+        score_long_file(
+            job_of(config, overrides), [_read(text) for text in prompt or ()], data, out,
+            shard=shard, format=format.value, part=part, study=study, quiet=quiet,
+        )  # fmt: skip
+        return
+    if shard or part or study:
+        raise ConfigError("promptopt score", "--shard, --part and --study go with --data", do="name a file")
     from rich.table import Table
     from rich.text import Text
 
@@ -76,7 +134,6 @@ def score(
 
 def _read(text: str) -> str | Path:
     """Tell a file from a text."""
-    from ..errors import DataError
     from ..promptfile import exists
 
     path = Path(text)

@@ -19,14 +19,19 @@ def worker(
     ],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict only.")] = False,
 ) -> None:  # fmt: skip
-    """Take part in a run that several processes share, up to its verdict."""
+    """Take part in a run or a scoring job that several processes share, up to its end."""
     from ..api import work
+    from ..api_bulk import join_scoring
     from ..interrupt import drained
     from ..progress import progress_for
+    from ._bulk import print_scoring
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     with progress_for(sys.stdout, "worker", quiet=quiet) as progress, drained(say):
+        if (scoring := join_scoring(study, progress)) is not None:
+            print_scoring(scoring)
+            return
         found = work(study, listen=progress)
     print(found.verdict.line)

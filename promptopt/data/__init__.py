@@ -3,6 +3,6 @@
 from .columns import Columns
 from .files import Format
 from .hub import PREFIX as HUB_PREFIX
-from .rows import Row, Rows, Source, read
+from .rows import Row, Rows, Source, Stream, read
 
-__all__ = ["HUB_PREFIX", "Columns", "Format", "Row", "Rows", "Source", "read"]
+__all__ = ["HUB_PREFIX", "Columns", "Format", "Row", "Rows", "Source", "Stream", "read"]

@@ -7,7 +7,6 @@ as it was written: `007`, `NA` and `1.10` reach the prompt unchanged.
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -214,8 +213,22 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, each with its end."""
+    start, empty = 0, True
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, 1):
+            mark = len(BOM) if line == 1 and raw.startswith(BOM) else 0
+            text = _decode(raw[mark:], path, line, start + mark)
+            start += len(raw)
+            empty = empty and not text.strip()
+            yield text
+    if empty:
+        raise DataError(str(path), "the file is empty", do="give it rows")
+
+
 def _read_csv(path: Path, delimiter: str = ",") -> Numbered:
-    reader = csv.reader(io.StringIO(_text(path), newline="\n"), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     header: list[str] = []
     end = 0
     while True:

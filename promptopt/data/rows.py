@@ -9,6 +9,7 @@ import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import islice
 from operator import add
 from pathlib import Path
 
@@ -121,6 +122,70 @@ def read(
     if examples and len(examples) == len(items):
         return _from_examples(examples, name)
     return _build(_from_python(items, name), columns, name)
+
+
+LOOK = 1000
+"""Rows of a stream that tell which columns there are."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file that is read a block at a time, however long it is; opened anew for each pass.
+
+    Attributes:
+        path: the file.
+        roles: of its columns.
+        format: what it is, if its suffix does not tell.
+    """
+
+    path: Path
+    roles: Roles
+    format: Format | None = None
+
+    @classmethod
+    def open(cls, path: Path, columns: Columns = DEFAULT_COLUMNS, format: Format | None = None) -> Stream:
+        """Look at the first rows.
+
+        Raises:
+            DataError: anything wrong with them, or a JSON list, which can only be read whole.
+            MissingExtra: a Parquet file, and pyarrow is not installed.
+        """
+        if (format or path.suffix.lower().removeprefix(".")) == "json":
+            raise DataError(str(path), "a JSON list cannot be read in pieces", do="save it as .jsonl")
+        first = list(islice(read_file(path, format), LOOK))
+        if not first:
+            raise DataError(str(path), "no rows in it")
+        present = list(dict.fromkeys(name for _, record in first for name in record))
+        return cls(path, assign_roles(columns, present, str(path)), format)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the input fields."""
+        return tuple(self.roles.inputs)
+
+    def blocks(self, size: int) -> Iterator[list[tuple[str, Record]]]:
+        """Yield so many records at a time, each with where it is."""
+        records = read_file(self.path, self.format)
+        while block := list(islice(records, size)):
+            yield block
+
+    def examples(self, block: Iterable[tuple[str, Record]]) -> list[Example]:
+        """Read the records of a block; their ids are unique within it.
+
+        Raises:
+            DataError: anything wrong with a record, with its line.
+        """
+        seen: dict[str, str] = {}
+        taken: set[str] = set()
+        found = []
+        for where, record in block:
+            example = _row(record, self.roles, where, None).example
+            if self.roles.id is None:
+                example = replace(example, id=_free(example.id, taken))
+            else:
+                _claim(example.id, where, seen)
+            found.append(example)
+        return found
 
 
 def _from_python(items: list[Mapping[str, object] | Example], name: str) -> Numbered:
@@ -288,4 +353,4 @@ def _free(row_id: str, taken: set[str]) -> str:
     return free
 
 
-__all__ = ["Columns", "Row", "Rows", "Source", "read"]
+__all__ = ["Columns", "Row", "Rows", "Source", "Stream", "read"]

@@ -1,4 +1,4 @@
-"""What all models at one endpoint share: the event loop, the pace it can take, the waits it asks for.
+"""What all models at one endpoint share: the pace it can take, the waits it asks for. One loop serves all.
 
 A `Retry-After` makes the whole endpoint wait. After many connections in a row have failed, one request at
 a time tries whether the endpoint is back.
@@ -10,7 +10,7 @@ import asyncio
 import math
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from ._loop import LoopThread
@@ -42,6 +42,7 @@ class Gate:
         answered: whether the endpoint has ever answered anything.
         unreachable: connections that failed since its last answer.
         pace: how many requests it takes at once.
+        watchers: called whenever there may be room, after those who wait here.
     """
 
     OPEN = 20
@@ -52,6 +53,7 @@ class Gate:
         self.answered = False
         self.unreachable = 0
         self.pace = Pace()
+        self.watchers: set[Callable[[], None]] = set()
         self._quotas: dict[Hashable, Quota] = {}
         self._active = 0
         self._resume_at = -math.inf
@@ -61,6 +63,11 @@ class Gate:
     def open(self) -> bool:
         """Whether the endpoint seems to be gone."""
         return self.unreachable >= self.OPEN
+
+    @property
+    def active(self) -> int:
+        """How many requests are under way."""
+        return self._active
 
     def quota(self, model: Hashable) -> Quota:
         """Return what the model may be asked for."""
@@ -91,8 +98,23 @@ class Gate:
             raise
         return loop.time()
 
+    def delay(self, ask: Ask) -> float:
+        """Return for how many seconds a request has to wait, even if there is room."""
+        paused = self._resume_at - asyncio.get_running_loop().time()
+        # Those who wait here come first, and wake the watchers when they go.
+        return max(0.0, paused, self.quota(ask.kind[0]).wait(ask.cost), math.inf if self._waiting else 0.0)
+
+    def seize(self, ask: Ask) -> None:
+        """Take a place at once, where there is room and no delay."""
+        self.quota(ask.kind[0]).seize(ask.cost)
+        self._active += 1
+
+    def renew(self) -> None:
+        """Forget the pace: what is at this endpoint now is not what was."""
+        self.pace = Pace()
+
     def leave(self) -> None:
-        """Free the place that `enter` took."""
+        """Free the place that `enter` or `seize` took."""
         self._active -= 1
         self._wake()
 
@@ -125,26 +147,28 @@ class Gate:
         paused = asyncio.get_running_loop().time() + 0.001 < self._resume_at
         while self._waiting and not paused:
             turn, ask = self._waiting[0]
-            if not turn.done() and self._active + 1 > self._room(ask):
+            if not turn.done() and self._active + 1 > self.room(ask):
                 break
             self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 self._active += 1
+        for wake in tuple(self.watchers):
+            wake()
 
-    def _room(self, ask: Ask) -> float:
+    def room(self, ask: Ask) -> float:
+        """Return how many requests like this one may be under way."""
         if self.open:
             return 1
         return min(ask.cap, self.pace.limit) if ask.adaptive else ask.cap
 
 
 class Endpoint:
-    """One base URL: its loop and its gate."""
+    """One base URL: its gate, and the loop that it shares with all others."""
 
-    def __init__(self, url: str) -> None:
-        """Start the loop."""
-        self.url = url
-        self.loop = LoopThread(f"promptopt {url}")
+    def __init__(self, url: str, loop: LoopThread) -> None:
+        """Begin with nothing known."""
+        self.url, self.loop = url, loop
         self.gate = Gate()
         self.users = 0
 
@@ -156,17 +180,22 @@ _lock = threading.RLock()  # reentrant: a model may be collected, and leave, whi
 def join(url: str) -> Endpoint:
     """Return the endpoint of this URL, shared by everyone in the process; `leave` it when done."""
     with _lock:
-        endpoint = _endpoints.get(url) or Endpoint(url)
-        _endpoints[url] = endpoint
+        endpoint = _endpoints.get(url)
+        if endpoint is None:
+            running = next((each.loop for each in _endpoints.values()), None)
+            loop = running or LoopThread("promptopt endpoints")
+            endpoint = _endpoints[url] = Endpoint(url, loop)
         endpoint.users += 1
         return endpoint
 
 
 def leave(endpoint: Endpoint) -> None:
-    """Say that you are done with an endpoint; the last one to leave stops its loop."""
+    """Say that you are done with an endpoint; the last one to leave stops the loop."""
     with _lock:
         endpoint.users -= 1
         if endpoint.users:
             return
         del _endpoints[endpoint.url]
+        if _endpoints:
+            return
     endpoint.loop.stop()

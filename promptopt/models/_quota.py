@@ -55,6 +55,11 @@ class Bucket:
         self.level -= amount
         return max(0.0, -due / self.rate)
 
+    def wait(self, amount: float, now: float) -> float:
+        """Return how many seconds it takes until an amount can be taken and used."""
+        self._refill(now)
+        return max(0.0, (min(amount, self.most) - self.level) / self.rate)
+
     def correct(self, level: float, rate: float, most: float, now: float) -> None:
         """Set what is known better."""
         self.level, self.rate, self.most, self.at = level, rate, most, now
@@ -111,6 +116,16 @@ class Quota:
             raise
         finally:
             self._waiting.remove(cost)
+
+    def wait(self, cost: Cost) -> float:
+        """Return how many seconds it takes until the cost is covered."""
+        now = asyncio.get_running_loop().time()
+        return max((bucket.wait(getattr(cost, name), now) for name, bucket in self._all()), default=0.0)
+
+    def seize(self, cost: Cost) -> None:
+        """Take a cost that is covered."""
+        for name, bucket in self._all():
+            bucket.take(getattr(cost, name), asyncio.get_running_loop().time())
 
     def settle(self, cost: Cost, tokens: int) -> None:
         """Correct the tokens that were taken by those that were used; headers tell of theirs themselves."""

@@ -1,7 +1,8 @@
 """The one retry policy of remote models: what to try again, how long to wait, when to give up.
 
 Waits grow exponentially with full jitter (Brooker, "Exponential Backoff and Jitter", 2015); the pace
-shared with the other requests to the endpoint is the `Gate`'s. Knows nothing of HTTP.
+shared with the other requests to the endpoint is the `Gate`'s. Where another replica can be asked instead,
+nobody waits. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, Literal, TypeVar
 from ..contracts.model import Completion, Failure, FailureReason, Likelihood
 from ..errors import ModelError
 from ..redact import redact
-from ._endpoint import Ask, Gate
+from ._endpoint import Ask
+from ._fleet import Fleet, Replica, Seat
 
 Again = Literal["no", "later", "now"]
 T = TypeVar("T", Completion, Likelihood)
@@ -100,25 +102,31 @@ class Apart(Exception):
         self.lost = 0
 
 
+Attempt = Callable[[Sequence[int], Seat], Awaitable[Mapping[int, T]]]
+"""Answers the requests at some positions together, from a seat."""
+
+
 async def persist(
-    gate: Gate,
+    fleet: Fleet,
     patience: Patience,
     ask: Ask,
     positions: Sequence[int],
     admit: Callable[[int], bool],
-    attempt: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]],
+    attempt: Attempt[T],
     before: int = 0,
+    beginning: str = "",
 ) -> dict[int, T | Failure]:
     """Attempt until there are answers, or time, attempts or budget are over.
 
     Args:
-        gate: of the endpoint.
+        fleet: who can answer.
         patience: how long and how often.
-        ask: what each attempt is to the gate.
+        ask: what each attempt is to a gate.
         positions: of the requests that are answered together, samples of one.
         admit: asked for each of them before each attempt.
-        attempt: answers them all, or raises.
+        attempt: answers them all from a seat, or raises.
         before: attempts made before that may have been billed.
+        beginning: of their prompt; calls with the same one had better meet the same replica.
 
     Raises:
         ModelError: nothing ever answered at the endpoint, or it seems to be gone for good.
@@ -129,6 +137,7 @@ async def persist(
     last, lost = Trouble("timeout", "not tried"), before
     refused: dict[int, T | Failure] = {}
     left = list(positions)
+    order, failed_at = fleet.order(beginning), list[Replica]()
     spare: set[int] = set()  # admitted for a call that was refused, which was one call, not one for each
 
     def all_failed(failure: Failure) -> dict[int, T | Failure]:
@@ -136,9 +145,9 @@ async def persist(
 
     for tried in range(patience.max_attempts):
         try:
-            entered = await gate.enter(ask, deadline)
+            seat = await fleet.enter(ask, order, failed_at, deadline)
         except TimeoutError:
-            return all_failed(_give_up(gate, patience, last, tried, lost))
+            return all_failed(_give_up(fleet, patience, last, tried, lost))
         try:
             admitted = [position for position in left if position in spare or admit(position)]
             spare = set()
@@ -147,12 +156,15 @@ async def persist(
             left = admitted
             if not left:
                 return refused
-            deadline = min(deadline, entered + patience.timeout)
-            answers = await _within(min(patience.attempt_timeout, deadline - entered), attempt, left)
-            gate.succeeded(entered, ask)
+            deadline = min(deadline, seat.entered + patience.timeout)
+            seconds = min(patience.attempt_timeout, deadline - seat.entered)
+            answers = await _within(seconds, attempt, left, seat)
+            seat.replica.gate.succeeded(seat.entered, ask)
+            fleet.worked(seat)
             return refused | {i: replace(answer, lost=lost) for i, answer in answers.items()}
         except Apart as apart:
-            gate.reached()
+            seat.replica.gate.reached()
+            fleet.worked(seat)
             apart.outcomes = refused | {i: replace(answer, lost=lost) for i, answer in apart.given.items()}
             apart.unspent = set(left) - set(apart.given or left[:1])  # a refusal was an attempt, too
             apart.lost = lost
@@ -160,26 +172,28 @@ async def persist(
         except Trouble as trouble:
             last, lost = trouble, lost + trouble.lost
             spare = set() if trouble.lost else set(left[1:])
-            _note(gate, patience, trouble, entered)
+            failed_at.append(seat.replica)
+            _note(fleet, patience, trouble, seat)
         finally:
-            gate.leave()
+            fleet.leave(seat)
         if last.again == "no":
             return all_failed(Failure(last.reason, last.message, lost))
         if last.again == "later":
             wait = random.uniform(0, min(LONGEST_WAIT, patience.backoff * 2**tried))
+            wait = 0.0 if fleet.others(failed_at) else wait
             if tried + 1 == patience.max_attempts or clock() + wait >= deadline:
-                return all_failed(_give_up(gate, patience, last, tried + 1, lost))
+                return all_failed(_give_up(fleet, patience, last, tried + 1, lost))
             await asyncio.sleep(wait)
-    return all_failed(_give_up(gate, patience, last, patience.max_attempts, lost))
+    return all_failed(_give_up(fleet, patience, last, patience.max_attempts, lost))
 
 
 async def _within(
-    seconds: float, attempt: Callable[[Sequence[int]], Awaitable[Mapping[int, T]]], positions: Sequence[int]
+    seconds: float, attempt: Attempt[T], positions: Sequence[int], seat: Seat
 ) -> Mapping[int, T]:
     # The SDK's own timeout is per read, so that a body that drips would never end.
     try:
         async with asyncio.timeout(seconds):
-            return await attempt(positions)
+            return await attempt(positions, seat)
     except TimeoutError:
         raise Trouble(
             "timeout", f"no whole reply within {seconds:.3g} s", again="later", lost=True, reached=False,
@@ -187,19 +201,24 @@ async def _within(
         ) from None  # fmt: skip
 
 
-def _note(gate: Gate, patience: Patience, trouble: Trouble, entered: float) -> None:
+def _note(fleet: Fleet, patience: Patience, trouble: Trouble, seat: Seat) -> None:
+    gate = seat.replica.gate
     if trouble.reached:
         gate.reached()
     if trouble.congested:
-        gate.congested(entered)
+        gate.congested(seat.entered)
     elif trouble.again == "later":
-        gate.broke(entered)
+        gate.broke(seat.entered)
     if trouble.wait is not None:
         # Bounded: whoever waits for a first attempt has no deadline yet, and must not hang for hours.
         gate.pause(min(trouble.wait, patience.timeout))
+    if trouble.again != "later" or (trouble.reached and trouble.congested):
+        fleet.worked(seat)
+    else:
+        fleet.failed(seat, trouble.message, unreachable=trouble.unreachable)
     if trouble.unreachable:
         gate.unreachable += 1
-        if not gate.answered:
+        if fleet.silent:
             raise ModelError(
                 patience.where,
                 f"nothing answers there ({trouble.message})",
@@ -207,11 +226,12 @@ def _note(gate: Gate, patience: Patience, trouble: Trouble, entered: float) -> N
             ) from None
 
 
-def _give_up(gate: Gate, patience: Patience, last: Trouble, tried: int, lost: int) -> Failure:
-    if last.unreachable and gate.open:
+def _give_up(fleet: Fleet, patience: Patience, last: Trouble, tried: int, lost: int) -> Failure:
+    if last.unreachable and fleet.gone:
+        failed = sum(replica.gate.unreachable for replica in fleet.replicas)
         raise ModelError(
             patience.where,
-            f"stopped answering: {gate.unreachable} connections in a row failed ({last.message})",
+            f"stopped answering: {failed} connections in a row failed ({last.message})",
             do="run again once it is back; what was answered is kept",
         )
     asked = f"; it asks to wait {last.wait:.3g} s" if last.wait is not None else ""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..contracts.model import GenerateRequest, LikelihoodRequest
 
+BLOCK = 64
+"""Characters, about what a server's prefix cache holds or drops together (16 tokens in vLLM)."""
 MOST_SAMPLES = 16
 """Most samples of one request in one call: more share little more, and are lost together."""
 
@@ -51,3 +54,29 @@ def units(requests: Sequence[GenerateRequest], most: int) -> list[list[int]]:
             made.append(unit)
         unit.append(i)
     return made
+
+
+def beginnings(requests: Sequence[GenerateRequest] | Sequence[LikelihoodRequest]) -> list[str]:
+    """Return how each request begins that others may begin with, too: whole blocks shared with a neighbour.
+
+    What stands alone is its own beginning, up to its last whole block.
+    """
+    texts = ["\0".join(f"{m.role}\n{m.content}" for m in request.messages) for request in requests]
+    order = in_order(requests)
+    shared = [_blocks(texts[one], texts[other]) for one, other in pairwise(order)]
+    found = [""] * len(texts)
+    for i, before, after in zip(order, [0, *shared], [*shared, 0], strict=False):
+        most = max(before, after) or len(texts[i]) // BLOCK
+        found[i] = texts[i][: most * BLOCK]
+    return found
+
+
+def _blocks(one: str, other: str) -> int:
+    """Return how many blocks two texts have in common at their beginnings."""
+    most = min(len(one), len(other)) // BLOCK
+    step = (block for block in range(most) if _block(one, block) != _block(other, block))
+    return next(step, most)
+
+
+def _block(text: str, number: int) -> str:
+    return text[number * BLOCK : (number + 1) * BLOCK]

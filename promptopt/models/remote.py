@@ -30,7 +30,9 @@ from ..contracts.model import (
 from ..errors import ConfigError
 from ..records import digest
 from ..redact import redact, secret
+from . import _endpoint
 from ._connection import Connection, Traffic
+from ._fleet import Fleet, Replica
 from ._retry import Patience
 from ._wire import Dialect
 
@@ -58,20 +60,28 @@ class RemoteModel:
     a server that refuses, or gives one, is asked for one at a time from then on. Each sample counts as a
     call in the budget. A sample drawn together with others may differ from the same sample drawn alone.
 
+    With `endpoints` the same model is asked at several servers. Requests that begin alike go to the same one,
+    whose prefix cache then knows them, as long as that one has not much more to do than the others; what is
+    said above of pace, limits and waits holds for each of them. One that fails is left alone for a while, and
+    its calls go to the others.
+
     Where a server states no believable usage, an upper bound is reported: UTF-8 bytes of the prompt, and
     `max_tokens`.
 
     Attributes:
         name: the server's name of the model.
         base_url: where the server is, usually ending in /v1; None is OPENAI_BASE_URL, or else OpenAI.
+        endpoints: where several servers of the model are, instead of `base_url`. Their order does not matter.
+        fleet: a name for these servers together. Answers are kept under it, so servers can be added and taken
+            away without asking again what is known; without a name, other servers are another model.
         api_key_env: the environment variable that holds the key; a server on this machine needs none.
         api: chat, or completions. Completions sends the messages' contents joined by a blank line, and can
             give log-probabilities and insert text before a suffix where the server can. A server that
             ignores `suffix` without a word cannot be told from one that honours it.
-        concurrency: most requests under way at the endpoint.
+        concurrency: most requests under way at each endpoint.
         adaptive: whether to find out how many of them the endpoint takes; otherwise it is `concurrency`
             from the start, whatever the endpoint says.
-        requests_per_minute: most calls of this model a minute; None is what the endpoint's headers say.
+        requests_per_minute: most calls of this model a minute at each endpoint; None is what its headers say.
         tokens_per_minute: most tokens of this model a minute, likewise.
         timeout: seconds for one request with all its retries, counted from its first attempt.
         attempt_timeout: seconds for one attempt.
@@ -92,6 +102,8 @@ class RemoteModel:
 
     name: str
     base_url: str | None = None
+    endpoints: Sequence[str] = ()
+    fleet: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     api: Literal["chat", "completions"] = "chat"
     concurrency: int = 128
@@ -128,6 +140,7 @@ class RemoteModel:
             raise ConfigError(f"{where}.extra_body", f"{key!r} is set by promptopt", do="remove it")
         if self.base_url is not None:
             normalised_url(self.base_url, f"{where}.base_url")
+        self._check_endpoints(where)
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._finalizer: weakref.finalize[[], RemoteModel] | None = None
@@ -138,13 +151,14 @@ class RemoteModel:
         extra = digest(self.extra_body) if self.extra_body else ""
         api = "" if self.api == "chat" else self.api
         seedless = "" if self.seed_parameter else "seedless"
-        return ModelIdentity(self._url(), self.name, "+".join(filter(None, (api, extra, seedless))))
+        place = f"fleet:{self.fleet}" if self.fleet else " ".join(sorted(self._urls()))
+        return ModelIdentity(place, self.name, "+".join(filter(None, (api, extra, seedless))))
 
     @property
     def capabilities(self) -> Capabilities:
         """A completions endpoint may give log-probabilities and insert; only a real request can tell."""
         able = self.api == "completions"
-        return Capabilities(likelihood=able, insert=able, concurrency=self.concurrency)
+        return Capabilities(likelihood=able, insert=able, concurrency=self.concurrency * len(self._urls()))
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
@@ -189,25 +203,19 @@ class RemoteModel:
             return self._connection
 
     def _open(self) -> Connection:
-        from ._http import Http
-
-        url = self._url()
-        where = f"openai/{self.name} at {url}"
+        urls = self._urls()
+        where = f"openai/{self.name} at {urls[0] if len(urls) == 1 else f'{len(urls)} endpoints'}"
         attempt_timeout = min(self.attempt_timeout, self.timeout)
-        connect = min(
-            10.0, 0.9 * attempt_timeout
-        )  # less than an attempt: nothing was sent, nothing is billed
-        http = Http(
-            where, url, self._key(url), self.api_key_env, self.name, connect, direct=_is_loopback(url)
-        )
         dialect = Dialect(
             self.name, self.api, dict(self.extra_body), self.seed_parameter, self.max_tokens_parameter
         )
         patience = Patience(where, self.timeout, attempt_timeout, self.max_attempts, self.backoff)
         traffic = Traffic(self.concurrency, self.adaptive, self.requests_per_minute, self.tokens_per_minute)
+        # Less than an attempt: nothing was sent, nothing is billed.
+        connect = min(10.0, 0.9 * attempt_timeout)
+        keys = [self._key(url) for url in urls]
         return Connection(
-            url,
-            http,
+            Fleet([self._replica(url, key, connect) for url, key in zip(urls, keys, strict=True)]),
             dialect,
             patience,
             traffic,
@@ -215,10 +223,40 @@ class RemoteModel:
             batch_poll=self.batch_poll if self.batch else None,
         )
 
-    def _url(self) -> str:
+    def _replica(self, url: str, key: str, connect: float) -> Replica:
+        from ._http import Http
+
+        where = f"openai/{self.name} at {url}"
+        http = Http(where, url, key, self.api_key_env, self.name, connect, direct=_is_loopback(url))
+        return Replica(where, _endpoint.join(url), http)
+
+    def _urls(self) -> list[str]:
+        where = f"openai/{self.name}"
+        if self.endpoints:
+            return [normalised_url(url, f"{where}.endpoints") for url in self.endpoints]
         if self.base_url is not None:
-            return normalised_url(self.base_url, f"openai/{self.name}.base_url")
-        return normalised_url(os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL, "OPENAI_BASE_URL")
+            return [normalised_url(self.base_url, f"{where}.base_url")]
+        return [normalised_url(os.environ.get("OPENAI_BASE_URL") or DEFAULT_URL, "OPENAI_BASE_URL")]
+
+    def _check_endpoints(self, where: str) -> None:
+        """See that several servers are several, and are asked for what several can do."""
+        if isinstance(self.endpoints, str) or not all(isinstance(url, str) for url in self.endpoints):
+            raise ConfigError(f"{where}.endpoints", "must be a list of URLs", got=self.endpoints)
+        if self.fleet and not self.endpoints:
+            raise ConfigError(f"{where}.fleet", "names no servers", do="list them in `endpoints`")
+        if not self.endpoints:
+            return
+        if self.base_url is not None:
+            raise ConfigError(
+                f"{where}.endpoints", "base_url is there, too", do="write all servers into `endpoints`"
+            )
+        if self.batch:
+            raise ConfigError(
+                f"{where}.batch", "a batch is filed at one server", do="use base_url, or leave out `batch`"
+            )
+        urls = self._urls()
+        if twice := [url for url in urls if urls.count(url) > 1]:
+            raise ConfigError(f"{where}.endpoints", "a server is there twice", got=twice[0], do="remove one")
 
     def _key(self, url: str) -> str:
         where, key = f"openai/{self.name}", secret(self.api_key_env)

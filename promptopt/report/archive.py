@@ -12,10 +12,9 @@ from typing import Any, NamedTuple, Self
 
 from ..contracts.model import Failure, Outcome
 from ..errors import JournalError
-from ..journal import SCHEMA_VERSION
 from ..outcomes import outcome_from_dict
 from ..records import Usage
-from ..store import open_store
+from ..store import VERSION, open_store
 
 FAILED = '%"type":"failure"%'
 
@@ -76,7 +75,7 @@ class Archive:
         """
         self._store = open_store(path, read_only=True)
         version = self.meta("schema_version")
-        if version != SCHEMA_VERSION:
+        if version != VERSION:
             self._store.close()
             raise JournalError(
                 str(path), "written by another version", got=version, do="use that version to look at it"

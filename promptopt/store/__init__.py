@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from .contract import CALL, Store
+from .migrations import VERSION
 from .sqlite import SqliteStore
 
 SCHEMES = ("postgresql://", "postgres://")
 
-__all__ = ["CALL", "SCHEMES", "Store", "is_url", "open_store"]
+__all__ = ["CALL", "SCHEMES", "VERSION", "Store", "is_url", "open_store"]
 
 
 def is_url(place: str | Path) -> bool:

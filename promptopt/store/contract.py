@@ -105,6 +105,10 @@ class Store(Protocol):
         """Give claims back, made or not."""
         ...
 
+    def others(self) -> int:
+        """Return how many other processes are alive that work on it."""
+        ...
+
     def close(self) -> None:
         """Close it; what is in a batch is committed."""
         ...

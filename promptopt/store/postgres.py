@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import ConfigError, JournalError, MissingExtra
 from .contract import CALL, TABLES, Row
+from .migrations import POSTGRES, VERSION, steps
 
 T = TypeVar("T")
 
@@ -265,6 +266,11 @@ class PostgresStore:
             "DELETE FROM work WHERE key = ANY(?) AND worker = ? RETURNING 1", (list(keys), self.worker)
         )
 
+    def others(self) -> int:
+        """Count the other workers whose heart beats."""
+        alive = self.query("SELECT count(*) FROM workers WHERE until > now() AND id <> ?", (self.worker,))
+        return int(alive[0][0])
+
     def _beat(self, db: Any) -> None:
         db.execute(_dialect(BEAT), (self.worker, self._host, os.getpid(), self._place.lease))
 
@@ -305,6 +311,11 @@ class PostgresStore:
             self._db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._place.schema,))
             self._db.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._place.schema}"')
             self._db.execute(tables + SHARING)
+            found = self._db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+            if found is not None and int(found[0]) < VERSION:
+                for statement in steps(int(found[0]), POSTGRES):
+                    self._db.execute(statement)
+                self._db.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", (str(VERSION),))
 
     def close(self) -> None:
         """Write what is kept, stop beating, and give all claims back."""

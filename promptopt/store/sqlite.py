@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ..errors import JournalError
 from ._calls import INDEX, CallTable
 from .contract import TABLES, Row
+from .migrations import SQLITE, VERSION, steps
 
 CACHE_KIB = 128 * 1024
 CURE = "free space or mend the disk; `promptopt resume` goes on from what was committed"
@@ -52,18 +53,24 @@ class SqliteStore:
         """Open or create the file.
 
         Raises:
-            JournalError: it is no database, or of another version.
+            JournalError: it is no database, or to be read only and of an older version.
         """
         self.name = str(path)
         try:
             if read_only:
                 uri = f"{Path(path).resolve().as_uri()}?mode=ro"
                 self._db = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
-                self._check_version()
+                if self._version() < VERSION:
+                    self._db.close()
+                    raise JournalError(
+                        self.name, "written by an older version", got=self._found,
+                        do="`promptopt resume` the run once, which brings it up to date",
+                    )  # fmt: skip
                 self._calls = CallTable(self._db, read_only=True)
                 return
             self._db = sqlite3.connect(self.name, check_same_thread=False, isolation_level=None)
-            self._check_version()
+            if self._version() < VERSION:
+                self._migrate()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             # The index of calls had better be in memory.
@@ -81,14 +88,23 @@ class SqliteStore:
                 self._db.close()
             raise JournalError(self.name, f"cannot be opened as a journal: {error}") from error
 
-    def _check_version(self) -> None:
-        """Refuse a journal of version 1, whose calls have no number; the journal checks later ones."""
+    def _version(self) -> int:
+        """Return the version of the tables that are there; a file without any is of the present one."""
         columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(calls)")}
-        if columns and "id" not in columns:
+        self._found = 1 if columns and "id" not in columns else VERSION
+        return self._found
+
+    def _migrate(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in steps(self._found, SQLITE):
+                self._db.execute(statement)
+            self._db.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(VERSION),))
+        except BaseException:
+            self._db.execute("ROLLBACK")
             self._db.close()
-            raise JournalError(
-                self.name, "written by another version", got=1, do="use that version, or start a new run"
-            )
+            raise
+        self._db.execute("COMMIT")
 
     @_telling
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -136,6 +152,10 @@ class SqliteStore:
 
     def release(self, keys: Sequence[str]) -> None:
         """Do nothing."""
+
+    def others(self) -> int:
+        """Count none: the file is locked elsewhere."""
+        return 0
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,7 @@ from mistakes import snapshot
 from worlds import JOB, make_world
 
 from promptopt.cli.main import main
-from promptopt.journal import SCHEMA_VERSION
+from promptopt.store import VERSION
 
 RUN = Path("runs/capitals-001")
 RESUME = ("resume", str(RUN), "-q")
@@ -37,7 +37,7 @@ def version(number: int) -> None:
 
 
 def first_version() -> None:
-    """Leave the tables of the first version, whose calls had no number."""
+    """Leave tables of the first version that have lost columns, so that they cannot be brought up to date."""
     (RUN / "journal.sqlite").unlink()
     with sqlite3.connect(RUN / "journal.sqlite") as db:
         db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT)")
@@ -86,12 +86,18 @@ CASES: list[tuple[str, Callable[[], object], tuple[str, ...], str, str]] = [
     ),
     (
         "a newer version",
-        lambda: version(SCHEMA_VERSION + 1),
+        lambda: version(VERSION + 1),
         RESUME,
         f"{JOURNAL}: written by another version",
-        f"got {SCHEMA_VERSION + 1}",
+        f"got {VERSION + 1}",
     ),
-    ("the first version", first_version, RESUME, f"{JOURNAL}: written by another version", "got 1"),
+    (
+        "a first version with columns missing",
+        first_version,
+        RESUME,
+        f"{JOURNAL}: cannot be opened as a journal",
+        "no such column",
+    ),
     (
         "a journal that is none",
         lambda: Path(JOURNAL).write_bytes(b"no database at all " * 200),

@@ -355,7 +355,7 @@ def test_with_aiohttp_and_without_it_failures_are_told_apart(
         with server:
             model = RemoteModel("m", base_url=server.url, max_attempts=2, backoff=0.001)
             assert isinstance(dict(model.generate([ask()]))[0], Completion)
-            name = type(model._connect()._http._sdk._client._transport).__name__  # type: ignore[attr-defined]
+            name = type(model._connect()._fleet.replicas[0].http._sdk._client._transport).__name__  # type: ignore[attr-defined]
             assert ("Aiohttp" in name) == installed
         with model:
             [(_, failure)] = model.generate([ask()])

@@ -1,7 +1,5 @@
 """The SQLite store: one process has it all."""
 
-import sqlite3
-
 import pytest
 
 from promptopt.errors import JournalError
@@ -39,15 +37,3 @@ def test_writes_of_a_batch_are_seen_before_it_ends_and_kept_after():
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(JournalError, match="cannot be opened as a journal"):
         open_store(tmp_path / "no" / "j.sqlite")
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_journal_of_the_first_version_is_refused_and_left_as_it_is(tmp_path, read_only):
-    path = tmp_path / "j.sqlite"
-    old = sqlite3.connect(path)
-    old.execute("CREATE TABLE calls (key TEXT PRIMARY KEY, outcome TEXT NOT NULL) WITHOUT ROWID")
-    old.close()
-    before = path.read_bytes()
-    with pytest.raises(JournalError, match="written by another version; got 1; use that version"):
-        SqliteStore(path, read_only=read_only)
-    assert path.read_bytes() == before
