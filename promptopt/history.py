@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -102,7 +103,7 @@ _DEFAULTS = {
 
 
 class History:
-    """A listener that writes down what happens."""
+    """A listener that writes down what happens; where the disk is full, it falls silent: the run goes first."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Write to `path`, which is begun anew when entered."""
@@ -112,6 +113,7 @@ class History:
         self._spent: dict[str, Spent] = {}
         self._best: dict[str, float] = {}
         self._candidates = 0
+        self._broken = False
 
     def __enter__(self) -> Self:
         """Open the file."""
@@ -122,7 +124,8 @@ class History:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
     def __call__(self, event: Event) -> None:
         """Write down an event."""
@@ -168,6 +171,8 @@ class History:
         return True
 
     def _write(self, kind: Kind, **more: Any) -> None:
+        if self._broken:  # what came next would stand behind half a line
+            return
         stage = self._stage
         moment = Moment(
             kind,
@@ -178,8 +183,11 @@ class History:
             candidates=self._candidates,
             **more,
         )
-        self._file.write(json.dumps(moment.to_dict(), ensure_ascii=True) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(moment.to_dict(), ensure_ascii=True) + "\n")
+            self._file.flush()
+        except OSError:
+            self._broken = True
 
 
 def read_history(path: Path) -> list[Moment]:

@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -74,10 +74,13 @@ def execute(
             found = _to_verdict(
                 setup, journal, workdir, hear, others, folder.path if folder else None, stopped
             )
-        finally:
+        except BaseException:
             if folder is not None:
-                folder.write_rows(splits.seen)
+                with suppress(JournalError):  # of two faults, the first is told
+                    folder.write_rows(splits.seen)
+            raise
         if folder is not None:
+            folder.write_rows(splits.seen)
             if study is not None:
                 bring_home(journal, folder.journal)
             folder.write_study(found)

@@ -203,7 +203,8 @@ class RunFolder:
             for split, rows in splits.items()
             for row in rows
         )
-        write_whole(self.rows_file, "".join(line + "\n" for line in lines))
+        with _telling(self.path):
+            write_whole(self.rows_file, "".join(line + "\n" for line in lines))
 
     def rows(self) -> dict[str, tuple[str, Example]]:
         """Return split and row by the row's id; empty for a run that kept none."""

@@ -99,16 +99,15 @@ def test_a_second_process_is_turned_away_and_harms_nothing(server: LoopbackServe
     config, folder = write_job(tmp_path, server.url), tmp_path / "run"
     first = start(config, folder)
     wait_until(lambda: server.calls > CONCURRENCY)
-    server.reply = hash_reply
     second = subprocess.run(
         [sys.executable, "-m", "promptopt.cli", "resume", str(folder), "-q"],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    if first.poll() is None:
-        assert second.returncode == 2
-        assert second.stderr == f"{folder}: another process is working on it; wait for it, or stop it\n"
+    server.reply = hash_reply
+    assert second.returncode == 2
+    assert second.stderr == f"{folder}: another process is working on it; wait for it, or stop it\n"
     out, err = first.communicate(timeout=60)
     assert first.returncode == 0, err.decode()
     assert out.decode().strip() == finish(config, tmp_path / "whole")["line"]

@@ -144,7 +144,7 @@ def test_a_target_elsewhere_is_refused_before_anything_is_spent():
     ) as told:
         execute(setup)
     assert setup.models["target"].calls == 0
-    assert told.value.exit_code == 3
+    assert told.value.exit_code == 2
     with pytest.raises(UnsupportedError, match="needs gradients"):
         po.optimize(
             prompt="Say it.", train=ROWS, target=lambda prompt: "x", reward="exact_match", search="soft"

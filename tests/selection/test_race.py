@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as reference
 
@@ -32,6 +32,7 @@ def test_binary_leads_meet_the_exact_sign_test(wins, losses, ties):
     assert paired_p(leads) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=8, max_size=60))
 def test_graded_leads_meet_the_t_test(leads):
     values = np.array(leads)
