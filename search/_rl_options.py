@@ -19,7 +19,7 @@ class Training:
         algorithm: `grpo` (Shao et al. 2024, "DeepSeekMath", arXiv 2402.03300, section 4) or `rloo`
             (Ahmadian et al. 2024, "Back to Basics", arXiv 2402.14740).
         learning_rate: of AdamW, constant. 1e-4 suits models of a few million parameters; take 1e-6 for
-            billions, 1e-5 with LoRA.
+            billions, 1e-5 with LoRA. 0 draws and learns nothing: the best of so many proposals.
         beta: weight of the KL divergence from the anchor, in reward a nat.
         anchor: what the divergence is measured from: `start` is the untrained generator; `moving` follows
             the policy whenever it has earned more than before (StablePrompt, Kwon et al. 2024, arXiv
@@ -72,6 +72,9 @@ class Shaping:
             2022, arXiv 2205.12548, section 3.2), so that easy and hard rows weigh alike.
         length_penalty: taken off a text of `max_chars` characters; shorter ones lose less in proportion.
         repetition_penalty: taken off in proportion to the words that repeat three words in a row.
+        stale_penalty: taken off a text that an earlier step has proposed, too: the archive gains nothing by
+            it, and a generator that lives off one good text no longer searches. A prompt for one input may
+            be another input's.
         invalid_penalty: how far a text that cannot be used (cut off, empty, too long, quoting a row) is
             below the worst of its group.
     """
@@ -82,6 +85,7 @@ class Shaping:
     per_input: bool = False
     length_penalty: NotNegative = 0.0
     repetition_penalty: NotNegative = 0.5
+    stale_penalty: NotNegative = 0.0
     invalid_penalty: NotNegative = 0.5
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

@@ -184,6 +184,8 @@ class Generator:
     def _trainer(self, asks: Sequence[Ask], groups: int, judge: JudgeStep, learned: Learned) -> Any:
         training = self.training
         kind = trl.GRPOTrainer if training.algorithm == "grpo" else trl.RLOOTrainer
+        if training.learning_rate == 0:
+            kind = type(kind.__name__, (_Drawing, kind), {})
 
         def reward(completion_ids: Any, trainer_state: Any, **_: Any) -> list[float | None]:
             """Name it as TRL's logs will."""
@@ -250,6 +252,14 @@ class Generator:
         if training.entropy_floor is not None:
             options |= {"use_adaptive_entropy": True, "entropy_target": training.entropy_floor}
         return trl.GRPOConfig(**options)
+
+
+class _Drawing:
+    """What makes a trainer draw only: at a learning rate of zero gradients would be computed in vain."""
+
+    def compute_loss(self, model: Any, inputs: Any, **_: Any) -> Any:
+        """Return a loss that is zero everywhere."""
+        return next(model.parameters()).sum() * 0.0
 
 
 class _Watch(transformers.TrainerCallback):  # type: ignore[misc]
