@@ -7,7 +7,7 @@ rows of one step; what is proposed again meets rows it does not know yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
@@ -116,12 +116,9 @@ class Judge:
         size = len(texts) // len(asks)
         read = [None if text is None else self._read(text) for text in texts]
         groups = [read[place : place + size] for place in range(0, len(read), size)]
-        stale = set() if asks[0].row is not None else self._stale(read)
         scores = self._score(step, asks, groups)
         rewards = [
-            reward
-            for group, its in zip(groups, scores, strict=True)
-            for reward in self._shape(group, its, stale)
+            reward for group, its in zip(groups, scores, strict=True) for reward in self._shape(group, its)
         ]
         return Judged(tuple(rewards), self._curves(groups, scores, rewards, size))
 
@@ -180,14 +177,7 @@ class Judge:
 
     # --- shaping -------------------------------------------------------------------------------------
 
-    def _stale(self, texts: Sequence[str | None]) -> set[str]:
-        """Return the texts that earlier steps have proposed, too."""
-        known = {prompt.instruction for prompt in self.archive.prompts.values()}
-        return {text for text in texts if text is not None and text in known}
-
-    def _shape(
-        self, texts: Sequence[str | None], scores: Sequence[_Scored | None], stale: Set[str]
-    ) -> list[float | None]:
+    def _shape(self, texts: Sequence[str | None], scores: Sequence[_Scored | None]) -> list[float | None]:
         """Return the rewards of one group."""
         values = self._means([None if one is None else one.evaluation for one in scores])
         if self.shaping.signal is not None:
@@ -198,7 +188,7 @@ class Judge:
                 for one, other in zip(values, extra, strict=True)
             ]
         rewards = [
-            None if value is None or text is None else value - self._penalty(text, text in stale)
+            None if value is None or text is None else value - self._penalty(text)
             for text, value in zip(texts, values, strict=True)
         ]
         rewards = self._seek(rewards)
@@ -228,12 +218,10 @@ class Judge:
             for one in evaluations
         ]
 
-    def _penalty(self, text: str, stale: bool) -> float:
+    def _penalty(self, text: str) -> float:
         shaping = self.shaping
-        return (
-            shaping.length_penalty * len(text) / self.max_chars
-            + shaping.repetition_penalty * repetition(text)
-            + shaping.stale_penalty * stale
+        return shaping.length_penalty * len(text) / self.max_chars + shaping.repetition_penalty * repetition(
+            text
         )
 
     def _curves(

@@ -72,9 +72,6 @@ class Shaping:
             2022, arXiv 2205.12548, section 3.2), so that easy and hard rows weigh alike.
         length_penalty: taken off a text of `max_chars` characters; shorter ones lose less in proportion.
         repetition_penalty: taken off in proportion to the words that repeat three words in a row.
-        stale_penalty: taken off a text that an earlier step has proposed, too: the archive gains nothing by
-            it, and a generator that lives off one good text no longer searches. A prompt for one input may
-            be another input's.
         invalid_penalty: how far a text that cannot be used (cut off, empty, too long, quoting a row) is
             below the worst of its group.
     """
@@ -85,7 +82,6 @@ class Shaping:
     per_input: bool = False
     length_penalty: NotNegative = 0.0
     repetition_penalty: NotNegative = 0.5
-    stale_penalty: NotNegative = 0.0
     invalid_penalty: NotNegative = 0.5
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

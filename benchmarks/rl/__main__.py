@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cells", type=int, default=700, help="of the target, for searching")
+    parser.add_argument("--cells", type=int, default=1000, help="of the target, for searching")
     parser.add_argument("--conditional", action="store_true", help="a prompt for each message, instead")
     options = parser.parse_args()
     wanted = [

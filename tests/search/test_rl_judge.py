@@ -98,19 +98,6 @@ def test_only_the_top_share_is_told_apart():
     assert made.judge(0, ASKS[:1], ["Good.", None, "Bad.", "Bad."]).rewards == (1.0, -0.5, 0.0, 0.0)
 
 
-def test_what_an_earlier_step_has_proposed_costs():
-    made, _ = judge(by_text, Shaping(stale_penalty=0.3))
-    assert made.judge(0, ASKS[:1], ["Good.", "Good."]).rewards == (1.0, 1.0)
-    assert made.judge(1, ASKS, ["Good.", "Fair.", "Fair.", "Bad."]).rewards == (0.7, 0.5, 0.5, 0.0)
-    assert made.judge(2, ASKS[:1], ["Good.", "Fair."]).rewards == pytest.approx((0.7, 0.2))
-
-
-def test_a_prompt_for_one_input_may_be_that_of_another():
-    made, session = judge(by_text, Shaping(stale_penalty=0.3))
-    for step, row in enumerate(session.task.rows[:2]):
-        assert made.judge(step, [Ask("a", row)], ["Good.", "Bad."]).rewards == (1.0, 0.0)
-
-
 def test_length_and_repetition_cost():
     made, _ = judge(lambda p, row: 1.0, Shaping(length_penalty=0.4, repetition_penalty=1.0))
     short, long = made.judge(0, ASKS[:1], ["Go on now.", "go on now go on now"]).rewards
