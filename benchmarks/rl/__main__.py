@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cells", type=int, default=1000, help="of the target, for searching")
+    parser.add_argument("--cells", type=int, default=1500, help="of the target, for searching")
     parser.add_argument("--conditional", action="store_true", help="a prompt for each message, instead")
     options = parser.parse_args()
     wanted = [
@@ -119,6 +119,8 @@ def run(cell: Cell, model: str, cells: int) -> dict[str, Any]:
         "candidates": len(study.candidates),
         "target_calls": study.spent["target"].calls,
         "curve": [round(point["score"], 3) for point in curves],
+        "usable": [round(point["usable"], 2) for point in curves],
+        "unique": [round(point["unique"], 2) for point in curves],
         "seconds": study.seconds,
         "prompt": study.best.instruction,
     }
