@@ -89,4 +89,7 @@ def test_one_seed_has_a_difference_and_no_interval():
 
 def test_the_conditional_table_says_how_many_times_more():
     one = {"seed": 0, "rows": 30, "seed_score": 0.2, "score": 0.5}
-    assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in conditional([one, one | {"seed": 1}])
+    lines = conditional([one, one | {"seed": 1, "score": 0.6}, one | {"seed": 2, "seed_score": 0.0}])
+    assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in lines
+    assert "| 2 | 30 | 0.00 | 0.50 | - |" in lines
+    assert "\n2.50 to 3.00 times the untrained" in lines
