@@ -17,6 +17,9 @@ proposals that bring the answer: `last word` 3.9%, `count of words` 2.0%, `first
 2.7%, `number in words` 4.7%, `odd or even` 2.0%; 5% to 10% have the answer put as wanted. So a search must
 find two rare things and join them. Options of `rl` were tuned on seeds from 100 on.
 
+The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
+reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
+
 Every run may ask the target for so many cells while it searches; what APE asks its proposer comes on top.
 `untrained` is `rl` with a learning rate of zero: the best of N proposals, by the same rows and the same
 selector. Generator, proposer and target are the embedded model. Scores are those of the winners on rows that
