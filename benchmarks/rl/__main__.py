@@ -15,7 +15,9 @@ least 2% of the proposals bring the answer on half of the messages, and none bot
 wanted; answers that are the message itself were left out. These are all that were found, with the share of
 proposals that bring the answer: `last word` 3.9%, `count of words` 2.0%, `first item` 9.8%, `reversed word`
 2.7%, `number in words` 4.7%, `odd or even` 2.0%; 5% to 10% have the answer put as wanted. So a search must
-find two rare things and join them. Options of `rl` were tuned on seeds from 100 on.
+find two rare things and join them. Options of `rl` were compared on seeds from 100 on; but that they were
+compared again was decided after earlier ones had not won on seed 0 and half of seed 1. `--first-seed 10` gives
+a table that had no part in it.
 
 The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
 reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
@@ -67,17 +69,19 @@ def main() -> None:
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--cells", type=int, default=1500, help="of the target, for searching")
     parser.add_argument("--conditional", action="store_true", help="a prompt for each message, instead")
     options = parser.parse_args()
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     wanted = [
         (contender, task, seed)
-        for seed in range(options.seeds)
+        for seed in seeds
         for task in options.tasks.split(",")
         for contender in options.contenders.split(",")
     ]
     if options.conditional:
-        wanted = [("conditional", "keywords", seed) for seed in range(options.seeds)]
+        wanted = [("conditional", "keywords", seed) for seed in seeds]
     done = {_cell(record) for record in read(options.out)}
     missing = [cell for cell in wanted if cell not in done]
     with options.out.open("a", encoding="utf-8") as out:
