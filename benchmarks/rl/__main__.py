@@ -16,8 +16,8 @@ wanted; answers that are the message itself were left out. These are all that we
 proposals that bring the answer: `last word` 3.9%, `count of words` 2.0%, `first item` 9.8%, `reversed word`
 2.7%, `number in words` 4.7%, `odd or even` 2.0%; 5% to 10% have the answer put as wanted. So a search must
 find two rare things and join them. Options of `rl` were compared on seeds from 100 on; but that they were
-compared again was decided after earlier ones had not won on seed 0 and half of seed 1. `--first-seed 10` gives
-a table that had no part in it.
+compared again was decided after earlier ones had not won on seed 0 and half of seed 1. `--first-seed 10`
+gives a table that had no part in it.
 
 The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
 reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
