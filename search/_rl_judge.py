@@ -19,7 +19,7 @@ from promptopt.records import Evaluation, Example
 from ._replies import read_one
 from ._rl_asks import Ask
 from ._rl_options import Shaping
-from ._text import copies_pair
+from ._text import copies_pair, unique
 
 PRIOR_ROWS = 4
 """Rows' worth of the archive's mean that a prompt's own mean is drawn towards (empirical Bayes)."""
@@ -39,32 +39,44 @@ class Archive:
 
     prompts: dict[str, Prompt] = field(default_factory=dict)
     values: dict[str, Values] = field(default_factory=dict)
-    _total: float = 0.0
-    _cells: int = 0
+    _rows: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def add(self, prompt: Prompt, evaluation: Evaluation) -> None:
         """Keep what an evaluation says."""
         self.prompts.setdefault(prompt.id, prompt)
         mine = self.values.setdefault(prompt.id, {})
-        fresh = {row: value for row, value in evaluation.values.items() if row not in mine}
-        mine |= fresh
-        self._total += math.fsum(fresh.values())
-        self._cells += len(fresh)
+        for row, value in evaluation.values.items():
+            if row not in mine:
+                mine[row] = value
+                total, cells = self._rows.get(row, (0.0, 0))
+                self._rows[row] = total + value, cells + 1
 
     def estimate(self, prompt: Prompt) -> float:
         """Return a prompt's mean, drawn towards that of all the less the fewer rows it has met."""
         mine = self.values[prompt.id]
         return (math.fsum(mine.values()) + PRIOR_ROWS * self.mean) / (len(mine) + PRIOR_ROWS)
 
+    def lead(self, prompt: Prompt) -> float:
+        """Return how far a prompt is ahead of all that met its rows, drawn towards zero likewise."""
+        mine = self.values[prompt.id]
+        usual = (self._rows[row][0] / self._rows[row][1] for row in mine)
+        return (math.fsum(mine.values()) - math.fsum(usual)) / (len(mine) + PRIOR_ROWS)
+
     def best(self, n: int) -> list[Prompt]:
-        """Return the n prompts with the highest estimates; of equal ones the first."""
+        """Return n prompts: the highest estimates and the longest leads in turn; of equal ones the first.
+
+        Prompts of different steps have met different rows: estimates favour those that met easy rows, leads
+        those that came when the others were still bad. What is best in truth is high in both.
+        """
         able = [prompt for key, prompt in self.prompts.items() if self.values[key]]
-        return sorted(able, key=lambda prompt: -self.estimate(prompt))[:n]
+        rankings = (sorted(able, key=lambda p: -self.estimate(p)), sorted(able, key=lambda p: -self.lead(p)))
+        return unique(prompt for pair in zip(*rankings, strict=True) for prompt in pair)[:n]
 
     @property
     def mean(self) -> float:
         """The mean of all cells."""
-        return self._total / self._cells if self._cells else 0.0
+        cells = sum(count for _, count in self._rows.values())
+        return math.fsum(total for total, _ in self._rows.values()) / cells if cells else 0.0
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from ._rl_log import newest_checkpoint
 from ._rl_options import Training
 
 ANCHOR = "anchor.safetensors"
+ADAPTERS = ("adapter_model.safetensors", "ref/adapter_model.safetensors")
+"""The files of an adapter that is trained, and of its anchor."""
 
 JudgeStep = Callable[[int, "Sequence[str | None]"], "Sequence[float | None]"]
 """`judge(step, texts)`: texts group by group, None for one that was cut off; rewards, None where unknown."""
@@ -69,12 +71,6 @@ class Generator:
 
     def __post_init__(self) -> None:
         """Load model and tokenizer."""
-        if self.training.lora is not None and self.training.anchor == "moving":
-            raise ConfigError(
-                "searcher rl.training",
-                "LoRA has no anchor that moves",
-                do="set anchor: start, or leave lora out",
-            )
         if self.training.algorithm == "rloo" and self.training.entropy_floor is not None:
             raise ConfigError("searcher rl.training", "rloo has no entropy floor", do="use grpo")
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -104,15 +100,15 @@ class Generator:
         """Train on all asks, `groups` a step, from the newest whole checkpoint on; later steps are judged."""
         trainer = self._trainer(asks, groups, judge, learned)
         start = self.checkpoint()
-        if start is not None and self._anchor_moves:
+        if start is not None and self._anchor_moves and self.training.lora is None:
             trainer.ref_model.load_state_dict(load_file(start[0] / ANCHOR), strict=False)
         trainer.train(resume_from_checkpoint=None if start is None else str(start[0]))
 
     def checkpoint(self) -> tuple[Path, int] | None:
         """Return the newest whole checkpoint and its optimizer steps."""
-        weights = "model.safetensors" if self.training.lora is None else "adapter_model.safetensors"
+        weights, anchor = ("model.safetensors", ANCHOR) if self.training.lora is None else ADAPTERS
         needed = (weights, "optimizer.pt", "scheduler.pt", "rng_state.pth")
-        return newest_checkpoint(self.where, (*needed, ANCHOR) if self._anchor_moves else needed)
+        return newest_checkpoint(self.where, (*needed, anchor) if self._anchor_moves else needed)
 
     @torch.no_grad()
     def write(self, asks: Sequence[Ask], n: int) -> list[list[str | None]]:
@@ -184,6 +180,8 @@ class Generator:
     def _trainer(self, asks: Sequence[Ask], groups: int, judge: JudgeStep, learned: Learned) -> Any:
         training = self.training
         kind = trl.GRPOTrainer if training.algorithm == "grpo" else trl.RLOOTrainer
+        if training.learning_rate == 0:
+            kind = type(kind.__name__, (_Drawing, kind), {})
 
         def reward(completion_ids: Any, trainer_state: Any, **_: Any) -> list[float | None]:
             """Name it as TRL's logs will."""
@@ -192,6 +190,11 @@ class Generator:
                 torch.cuda.empty_cache()  # so that the target finds the memory that generation took
             return list(judge(trainer_state.global_step // training.iterations, texts))
 
+        adapter = None if training.lora is None else _lora(training.lora)
+        if adapter is not None and self._anchor_moves:
+            # A model that comes with an adapter gets a frozen copy of it from TRL, "ref", to be its anchor.
+            transformers.set_seed(self.seed)
+            self.model, adapter = _peft().get_peft_model(self.model, adapter), None
         prompts = [[{"role": "user", "content": a.text}] if self._templated else a.text for a in asks]
         trainer = kind(
             model=self.model,
@@ -199,7 +202,7 @@ class Generator:
             args=self._config(len(asks) // groups, groups),
             train_dataset=Dataset.from_dict({"prompt": prompts}),
             processing_class=self.tokenizer,
-            peft_config=None if training.lora is None else _lora(training.lora),
+            peft_config=adapter,
             callbacks=[_Watch(learned, training.iterations)],
         )
         if self._anchor_moves:
@@ -252,6 +255,14 @@ class Generator:
         return trl.GRPOConfig(**options)
 
 
+class _Drawing:
+    """What makes a trainer draw only: at a learning rate of zero gradients would be computed in vain."""
+
+    def compute_loss(self, model: Any, inputs: Any, **_: Any) -> Any:
+        """Return a loss that is zero everywhere."""
+        return next(model.parameters()).sum() * 0.0
+
+
 class _Watch(transformers.TrainerCallback):  # type: ignore[misc]
     """Hands on what each optimizer step measured, and stops when told to."""
 
@@ -291,11 +302,23 @@ class _Anchor(transformers.TrainerCallback):  # type: ignore[misc]
         windows = [earned[at : at + self._window] for at in range(0, len(earned), self._window)]
         means = [sum(window) / len(window) for window in windows if window]
         if len(means) < 2 or means[-1] >= max(means[:-1]):
-            anchor, policy = self._trainer.ref_model, self._trainer.model
-            for old, new in zip(anchor.parameters(), policy.parameters(), strict=True):
+            for old, new in self._pairs():
                 old.data.copy_(new.data)
 
+    def _pairs(self) -> Iterator[tuple[Any, Any]]:
+        """Yield each tensor of the anchor with the policy's."""
+        policy, anchor = self._trainer.model, self._trainer.ref_model
+        if anchor is not None:
+            yield from zip(anchor.parameters(), policy.parameters(), strict=True)
+            return
+        named = dict(policy.named_parameters())
+        for name, value in named.items():
+            if ".default." in name:
+                yield named[name.replace(".default.", ".ref.")], value
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._trainer.ref_model is None:
+            return  # an adapter's anchor is an adapter, too, and saved as one
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         weights = {
             name: value.contiguous().clone() for name, value in self._trainer.ref_model.state_dict().items()
@@ -332,11 +355,15 @@ def own_chance(threads: int | None) -> Iterator[None]:
             log.setLevel(level)
 
 
-def _lora(rank: int) -> Any:
+def _peft() -> Any:
     try:
-        from peft import LoraConfig
+        import peft
     except ImportError as error:
         raise ModelError(
             "searcher rl.training.lora", "peft is not installed", do='pip install "promptopt[train]"'
         ) from error
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    return peft
+
+
+def _lora(rank: int) -> Any:
+    return _peft().LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -71,7 +71,7 @@ class RL:
         search:
           name: rl
           steps: 40
-          training: {learning_rate: 1.0e-4, beta: 0.02}
+          training: {learning_rate: 4.0e-4, beta: 0.15}
           shaping: {length_penalty: 0.1}
 
     Attributes:
@@ -80,7 +80,7 @@ class RL:
             `conditional` the input it writes for.
         meta_prompt: what the generator is asked; None is the form's own (`_rl_asks`).
         steps: of training, at most.
-        groups: asks a step.
+        groups: asks a step, each with rows drawn anew; a single one would be learned by heart.
         group_size: proposals an ask.
         rows: search rows a step's proposals are scored on.
         demos: search rows shown in an ask.
@@ -100,7 +100,7 @@ class RL:
     form: Form = "scratch"
     meta_prompt: str | None = None
     steps: Positive = 60
-    groups: Positive = 2
+    groups: Positive = 3
     group_size: Annotated[int, Field(ge=2)] = 8
     rows: Positive = 6
     demos: Positive = 5

@@ -4,9 +4,23 @@
     python -m benchmarks.rl --out rl.jsonl --tasks long --seeds 1
     python -m benchmarks.rl --out rl.jsonl --conditional           # a prompt for each message
 
-The tasks want something of the reply (length, certain words, capitals), as in dialogue: a reward judges it,
-and a row holds one reply that would do. Where rows tell the instruction, as in benchmarks/searchers, a dozen
-proposals of the untrained generator hold a perfect one, and there is nothing to learn.
+The tasks want two things of a reply at once: a certain answer, and that it is put as "The answer is …". Rows
+tell neither (their answers are other messages): only the reward does. Where rows tell the instruction, as in
+benchmarks/searchers, or where all that is wanted comes with one common ending ("Answer in a full sentence."),
+a dozen proposals of the untrained generator hold a perfect one, and there is nothing to learn.
+
+How the tasks were chosen: for four families of messages the untrained generator wrote 256 proposals (seed
+100), and the replies to them were looked at for the answers of all other families. A pair is a task if at
+least 2% of the proposals bring the answer on half of the messages, and none both brings it and puts it as
+wanted; answers that are the message itself were left out. These are all that were found, with the share of
+proposals that bring the answer: `last word` 3.9%, `count of words` 2.0%, `first item` 9.8%, `reversed word`
+2.7%, `number in words` 4.7%, `odd or even` 2.0%; 5% to 10% have the answer put as wanted. So a search must
+find two rare things and join them. Options of `rl` were compared on seeds from 100 on; but that they were
+compared again was decided after earlier ones had not won on seed 0 and half of seed 1. `--first-seed 10`
+gives a table that had no part in it.
+
+The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
+reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
 
 Every run may ask the target for so many cells while it searches; what APE asks its proposer comes on top.
 `untrained` is `rl` with a learning rate of zero: the best of N proposals, by the same rows and the same
@@ -55,17 +69,19 @@ def main() -> None:
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cells", type=int, default=2000, help="of the target, for searching")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--cells", type=int, default=1500, help="of the target, for searching")
     parser.add_argument("--conditional", action="store_true", help="a prompt for each message, instead")
     options = parser.parse_args()
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     wanted = [
         (contender, task, seed)
-        for seed in range(options.seeds)
+        for seed in seeds
         for task in options.tasks.split(",")
         for contender in options.contenders.split(",")
     ]
     if options.conditional:
-        wanted = [("conditional", "keywords", seed) for seed in range(options.seeds)]
+        wanted = [("conditional", "keywords", seed) for seed in seeds]
     done = {_cell(record) for record in read(options.out)}
     missing = [cell for cell in wanted if cell not in done]
     with options.out.open("a", encoding="utf-8") as out:
@@ -82,19 +98,15 @@ def run(cell: Cell, model: str, cells: int) -> dict[str, Any]:
     """Let one contender search on one task, and return what came of it."""
     contender, task, seed = cell
     wish = TASKS[task]
-    texts = [
-        text for text, _ in family_rows(wish.family, "test", SIZES.search + SIZES.select + SIZES.test, seed)
-    ]  # type: ignore[operator]
+    wanted = SIZES.search + SIZES.select + SIZES.test  # type: ignore[operator]
+    texts = [text for text, _ in family_rows(wish.messages, "test", wanted, seed)]
     others = random.Random(seed).sample(texts, len(texts))
     proving = (FINALISTS + 1) * SIZES.select + 2 * SIZES.test  # type: ignore[operator]
     record: dict[str, Any] = {"contender": contender, "task": task, "seed": seed, "cells": cells}
     try:
         study = promptopt.optimize(
             prompt=START,
-            train=[
-                {"input": text, "output": wish.example(text, other)}
-                for text, other in zip(texts, others, strict=True)
-            ],
+            train=[{"input": text, "output": other} for text, other in zip(texts, others, strict=True)],
             target=model,
             search=CONTENDERS[contender],
             reward=lambda example, reply: wish.worth(example.inputs["input"], reply),
@@ -114,6 +126,8 @@ def run(cell: Cell, model: str, cells: int) -> dict[str, Any]:
         "candidates": len(study.candidates),
         "target_calls": study.spent["target"].calls,
         "curve": [round(point["score"], 3) for point in curves],
+        "usable": [round(point["usable"], 2) for point in curves],
+        "unique": [round(point["unique"], 2) for point in curves],
         "seconds": study.seconds,
         "prompt": study.best.instruction,
     }

@@ -1,84 +1,70 @@
-"""Who searches for what: tasks that want something of the reply, and searchers by the name in the table."""
+"""Who searches for what: tasks that want two things of a reply, and searchers by the name in the table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-SMALL_WORDS = {"the", "is", "not", "was", "by", "it", "no", "a"}
+from ..embedded.families import FAMILIES
+
+FRAME = {"the", "a", "is", "answer"}
+"""Words of a sentence around an answer; a message may have them, too."""
+
+OPENING = "The answer is "
+"""What a whole sentence begins with: the target's way of putting an answer when asked for one."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A task: messages, and what is wanted of the replies to them.
+    """A task: messages, and an answer to them that is wanted in a whole sentence.
 
     Attributes:
-        family: of `benchmarks/embedded`, whose inputs are the messages.
-        worth: of a reply to a message, from 0 to 1.
-        example: a reply to a message (given another message) that would do; rows hold it as their answer.
+        messages: the family of `benchmarks/embedded` whose inputs they are.
+        answer: the family whose answer is wanted.
     """
 
-    family: str
-    worth: Callable[[str, str], float]
-    example: Callable[[str, str], str]
+    messages: str
+    answer: str
+
+    def worth(self, message: str, reply: str) -> float:
+        """Return half for the answer and half for a whole sentence."""
+        wanted = FAMILIES[self.answer].solve(message)
+        assert wanted is not None, f"{self.answer} cannot answer {message!r}"
+        return (names(message, wanted, reply) + reply.startswith(OPENING)) / 2
 
 
 def words(text: str) -> set[str]:
-    """Return the different words of a text."""
-    return set(re.findall(r"[a-z']+", text.lower()))
+    """Return the different words and numbers of a text."""
+    return set(re.findall(r"[a-z'-]+|\d+", text.lower()))
 
 
-def long(_: str, reply: str) -> float:
-    """Want a hundred characters."""
-    return min(1.0, len(reply) / 100)
-
-
-def small(_: str, reply: str) -> float:
-    """Want four of the small words."""
-    return min(1.0, len(words(reply) & SMALL_WORDS) / 4)
-
-
-def new(message: str, reply: str) -> float:
-    """Want six words that the message does not have."""
-    return min(1.0, len(words(reply) - words(message)) / 6)
-
-
-def capitals(_: str, reply: str) -> float:
-    """Want capital letters."""
-    letters = [letter for letter in reply if letter.isalpha()]
-    return sum(letter.isupper() for letter in letters) / len(letters) if letters else 0.0
-
-
-def letter_e(_: str, reply: str) -> float:
-    """Want eight letters e."""
-    return min(1.0, reply.lower().count("e") / 8)
-
-
-def figures(_: str, reply: str) -> float:
-    """Want four digits."""
-    return min(1.0, sum(letter.isdigit() for letter in reply) / 4)
+def names(message: str, wanted: str, reply: str) -> bool:
+    """Whether a reply has the wanted answer, and no other word of the message."""
+    held = re.search(rf"(?<!\w){re.escape(wanted.lower())}(?!\w)", reply.lower())
+    return bool(held) and not (words(message) - words(wanted) - FRAME) & words(reply)
 
 
 TASKS: dict[str, Wish] = {
-    "long": Wish("negation", long, lambda text, other: f"{text} {other}"),
-    "small words": Wish("negation", small, lambda text, _: f"it is not the case that {text}"),
-    "new words": Wish("negation", new, lambda _, other: other),
-    "capitals": Wish("negation", capitals, lambda text, _: text.upper()),
-    "letter e": Wish("sort", letter_e, lambda text, other: f"{text}, {other}"),
-    "figures": Wish("antonyms", figures, lambda text, _: f"{text} 1234"),
+    "last word": Wish("negation", "last_word"),
+    "count of words": Wish("negation", "count_words"),
+    "first item": Wish("sort", "first_item"),
+    "reversed word": Wish("antonyms", "reverse_word"),
+    "number in words": Wish("next_num", "num_to_verbal"),
+    "odd or even": Wish("next_num", "even_odd"),
 }
 
 TRAINED: dict[str, Any] = {
-    "name": "rl", "steps": 60, "groups": 2, "group_size": 8, "rows": 3, "share": 0.75,
-    "training": {"learning_rate": 1e-4, "beta": 0.02, "patience": 60, "save_every": 60},
+    "name": "rl", "steps": 60, "groups": 3, "group_size": 8, "rows": 3, "demos": 2, "max_tokens": 24,
+    "share": 0.75, "shortlist": 20, "keep": 3,
+    "training": {"learning_rate": 8e-4, "beta": 0.15, "patience": 60, "save_every": 60},
 }  # fmt: skip
-"""Many steps on few rows each: at equal cells it is the number of steps that counts."""
+"""Three asks a step, and a strong pull back to the start: what good proposals share by chance (rows shown,
+the other words) is not to be learned with what makes them good."""
 
 CONTENDERS: dict[str, Any] = {
     "rl": TRAINED,
-    "untrained": TRAINED | {"training": TRAINED["training"] | {"learning_rate": 0.0}},
+    "untrained": TRAINED | {"training": TRAINED["training"] | {"learning_rate": 0.0, "beta": 0.0}},
     "ape": {"name": "ape", "rounds": 20},
 }
 """A searcher as a job file names it. APE resamples until the cells are spent."""
@@ -91,5 +77,5 @@ KEYWORDS: dict[str, tuple[str, ...]] = {
 """The conditional task: three kinds of message, by family, and words of which a reply must hold one."""
 
 CONDITIONAL: dict[str, Any] = TRAINED | {
-    "form": "conditional", "steps": 60, "groups": 3, "group_size": 8, "share": 1.0, "shortlist": 4, "keep": 2,
+    "form": "conditional", "steps": 30, "groups": 3, "group_size": 8, "share": 1.0, "shortlist": 4,
 }  # fmt: skip

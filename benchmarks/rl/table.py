@@ -48,11 +48,15 @@ def gaps(found: Mapping[tuple[str, str, int], Record], rival: str, task: str) ->
 def conditional(records: Sequence[Record]) -> list[str]:
     """Return what untrained and trained generators are worth on messages of no training."""
     lines = [_line(["seed", "rows", "untrained", "trained", "times"]), _line(["---"] * 5)]
+    ratios = []
     for record in records:
         before, after = record["seed_score"], record["score"]
+        ratios += [after / before] if before else []
         times = format_number(after / before) if before else "-"
         cells = [str(record["seed"]), str(record["rows"]), format_number(before), format_number(after)]
         lines.append(_line([*cells, times]))
+    if ratios:
+        lines.append(f"\n{format_number(min(ratios))} to {format_number(max(ratios))} times the untrained")
     return [
         *lines,
         f"\ntrained minus untrained: {difference([r['score'] - r['seed_score'] for r in records])}",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.embedded.families import FAMILIES, rows
 from benchmarks.rl.contenders import CONDITIONAL, CONTENDERS, TASKS
 from benchmarks.rl.table import by_task, conditional
 from promptopt.plugins import build
@@ -10,24 +11,31 @@ from promptopt.plugins import build
 @pytest.mark.parametrize(
     ("task", "message", "reply", "worth"),
     [
-        ("long", "", "x" * 25, 0.25),
-        ("small words", "", "It is the cat, the cat.", 0.75),
-        ("new words", "a cat", "The cat sat on a mat", 4 / 6),
-        ("capitals", "", "AbC 1", 2 / 3),
-        ("capitals", "", "12", 0.0),
-        ("letter e", "", "Eel, bee", 4 / 8),
-        ("figures", "", "1 and 23", 0.75),
-        ("long", "", "x" * 500, 1.0),
+        ("last word", "Mei was in the tower.", "The answer is tower.", 1.0),
+        ("last word", "Mei was in the tower.", "tower", 0.5),
+        ("last word", "Mei was in the tower.", "The answer is in the tower.", 0.5),
+        ("last word", "Mei was in the tower.", "Mei was in the tower.", 0.0),
+        ("count of words", "Mei was in the tower.", "5", 0.5),
+        ("first item", "bed, bicycle", "The answer is bed, bicycle.", 0.5),
+        ("first item", "bed, bicycle", "bed, bicycle", 0.0),
+        ("reversed word", "brave", "evarb", 0.5),
+        ("number in words", "763", "the answer is seven hundred and sixty-three.", 0.5),
+        ("number in words", "763", "The answer is 763.", 0.5),
+        ("odd or even", "763", "odd", 0.5),
+        ("odd or even", "763", "The answer is even.", 0.5),
     ],
 )
 def test_what_the_tasks_want(task, message, reply, worth):
-    assert TASKS[task].worth(message, reply) == pytest.approx(worth)
+    assert TASKS[task].worth(message, reply) == worth
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_example_of_a_task_is_worth_more_than_the_message_itself(task):
-    wish, message, other = TASKS[task], "the blue car was sold, not lent", "an old house needs repairs"
-    assert wish.worth(message, wish.example(message, other)) > wish.worth(message, message)
+def test_a_task_can_be_met_on_every_message(task):
+    wish = TASKS[task]
+    for message, _ in rows(wish.messages, "test", 50, 7):
+        answer = FAMILIES[wish.answer].solve(message)
+        assert wish.worth(message, f"The answer is {answer}.") == 1
+        assert wish.worth(message, message) <= 0.5
 
 
 def test_every_contender_can_be_built():
@@ -81,4 +89,7 @@ def test_one_seed_has_a_difference_and_no_interval():
 
 def test_the_conditional_table_says_how_many_times_more():
     one = {"seed": 0, "rows": 30, "seed_score": 0.2, "score": 0.5}
-    assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in conditional([one, one | {"seed": 1}])
+    lines = conditional([one, one | {"seed": 1, "score": 0.6}, one | {"seed": 2, "seed_score": 0.0}])
+    assert "| 0 | 30 | 0.20 | 0.50 | 2.50 |" in lines
+    assert "| 2 | 30 | 0.00 | 0.50 | - |" in lines
+    assert "\n2.50 to 3.00 times the untrained" in lines

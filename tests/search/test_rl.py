@@ -104,6 +104,18 @@ def test_a_moving_anchor_follows_a_policy_that_earned_no_less(tmp_path):
     assert any((anchor[name] != base[name]).any() for name in base)
 
 
+def test_the_anchor_of_an_adapter_moves_too(tmp_path):
+    from safetensors.torch import load_file
+
+    training = Training(lora=4, learning_rate=3e-3, anchor="moving", anchor_every=2, save_every=1)
+    RL(steps=2, groups=1, group_size=4, training=training).search(Loop(tmp_path, short))
+    for step, same in ((1, False), (2, True)):
+        (folder,) = tmp_path.glob(f"rl-*/checkpoint-{step}")
+        policy, anchor = (load_file(folder / name / "adapter_model.safetensors") for name in ("", "ref"))
+        assert policy.keys() == anchor.keys()
+        assert all((policy[name] == anchor[name]).all() for name in policy) is same
+
+
 def test_curves_are_tensorboard_files_too(tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     session = Loop(tmp_path, short)
@@ -149,9 +161,10 @@ def test_training_ends_on_a_plateau(tmp_path):
     [
         Training(algorithm="rloo", learning_rate=3e-4),
         Training(lora=4, learning_rate=3e-3, micro_batch=2),
+        Training(lora=4, learning_rate=3e-3, anchor="moving", anchor_every=1),
         Training(learning_rate=3e-4, iterations=2, activation_checkpointing=True),
     ],
-    ids=["rloo", "lora", "iterations"],
+    ids=["rloo", "lora", "lora with a moving anchor", "iterations"],
 )
 def test_other_ways_to_train_change_the_weights_and_export_a_whole_model(tmp_path, training):
     from safetensors.torch import load_file
@@ -189,7 +202,6 @@ def test_a_conditional_generator_writes_for_each_row_and_is_measured_on_others(t
         (RL(form="rewrite", meta_prompt="Write."), "needs {{instruction}} or {{scored}}"),
         (RL(meta_prompt="Write for {{row}}."), "set form: conditional"),
         (RL(generator="python/nothing.py:f"), "has no weights"),
-        (RL(training=Training(lora=2, anchor="moving")), "no anchor that moves"),
         (RL(training=Training(algorithm="rloo", entropy_floor=1.0)), "no entropy floor"),
         (RL(training=Training(micro_batch=5)), "does not divide"),
         (RL(training=Training(device="cuda")), "there is no GPU"),
@@ -280,8 +292,11 @@ def outcome(folder):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "training",
-    [{"anchor": "moving", "anchor_every": 2, "entropy_floor": 3.0, "iterations": 2}],
-    ids=["moving anchor, entropy floor"],
+    [
+        {"anchor": "moving", "anchor_every": 2, "entropy_floor": 3.0, "iterations": 2},
+        {"anchor": "moving", "anchor_every": 2, "lora": 4, "learning_rate": 3e-3, "collapse": 8},
+    ],
+    ids=["moving anchor, entropy floor", "moving anchor of an adapter"],
 )
 def test_a_killed_run_ends_in_the_same_archive_and_the_same_weights(tmp_path, training):
     config = job(tmp_path, **training)

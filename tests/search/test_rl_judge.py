@@ -142,3 +142,14 @@ def test_the_archive_draws_small_samples_to_the_mean():
     assert archive.best(3) == [steady, lucky, poor]
     assert archive.estimate(lucky) == pytest.approx((1 + PRIOR_ROWS * archive.mean) / (1 + PRIOR_ROWS))
     assert not math.isnan(Archive().mean)
+
+
+def test_the_archive_also_shows_who_is_ahead_on_hard_rows():
+    made, _ = judge(lambda p, row: {"0": 0.9, "1": 0.0}[row.id] + (p.instruction == "Good.") * 0.1, block=1)
+    made.judge(0, ASKS[:1], ["Fair.", "Bad.", "Poor."])
+    made.judge(1, ASKS[:1], ["Good.", "Base.", "Dull."])
+    good = next(p for p in made.archive.prompts.values() if p.instruction == "Good.")
+    assert made.archive.estimate(good) < made.archive.mean < made.archive.estimate(made.archive.best(1)[0])
+    assert made.archive.best(2)[1] == good
+    assert made.archive.lead(good) > 0
+    assert len(set(made.archive.best(9))) == 6
