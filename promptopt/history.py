@@ -103,7 +103,7 @@ _DEFAULTS = {
 
 
 class History:
-    """A listener that writes down what happens; where the disk is full, it falls silent: the run goes first."""
+    """A listener that writes down what happens; on a full disk it falls silent: the run goes first."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Write to `path`, which is begun anew when entered."""
