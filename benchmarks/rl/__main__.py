@@ -1,7 +1,7 @@
 """A trained prompt generator against the same generator untrained, and against APE, at equal target cells.
 
     python -m benchmarks.rl --out rl.jsonl                         # all of it; resumes
-    python -m benchmarks.rl --out rl.jsonl --tasks long --seeds 1
+    python -m benchmarks.rl --out rl.jsonl --tasks "last word" --seeds 1
     python -m benchmarks.rl --out rl.jsonl --conditional           # a prompt for each message
 
 The tasks want two things of a reply at once: a certain answer, and that it is put as "The answer is …". Rows
