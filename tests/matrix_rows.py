@@ -204,6 +204,11 @@ OTHERS = {
 }
 
 PRIVACY = {
+    "formulas in CSV files, hostile texts in pages": (
+        "report/test_formats::test_csv_has_every_row_and_no_formula",
+        "report/test_page::test_what_is_hostile_stays_text",
+        "view/test_page::test_hostile_pages_are_quiet_and_nothing_sticks_out",
+    ),
     "a key echoed in errors and replies": (
         "faults/test_secrets::test_a_key_that_is_echoed_is_nowhere_on_disk_or_screen",
     ),
@@ -306,7 +311,6 @@ ROWS = [
 
 CANNOT = {
     "a judge that is told `score 10` by the text it judges": "no reward asks a model yet",
-    "formulas in CSV files": "promptopt writes no CSV",
     "a reward stuck in compiled code that never looks for signals": "kill the process, and resume",
     "a searcher that computes for ever, asking for nothing": "it may be thinking; Ctrl-C keeps all",
     "another model behind a name, if --reuse has all answers": "nobody is asked; the first call tells",
