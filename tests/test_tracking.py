@@ -144,8 +144,10 @@ def test_searchers_that_compete_have_curves_of_their_own():
 
 
 def test_nothing_is_tracked_unless_it_is_asked_for(tmp_path):
+    before = set(threading.enumerate())
     execute(make_setup(), RunFolder(tmp_path / "run"))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tracker ")]
+    fresh = set(threading.enumerate()) - before
+    assert not [thread for thread in fresh if thread.name.startswith("tracker ")]
     assert not (tmp_path / "run" / "tensorboard").exists()
 
 

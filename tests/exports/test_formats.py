@@ -10,7 +10,7 @@ from pathlib import Path
 
 import foreign
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from toys import proposer_reply, rows, target_reply
 
@@ -21,7 +21,7 @@ from promptopt.exports._layout import for_jinja
 from promptopt.programs import ChainOfThought, SelfConsistency
 from promptopt.prompt import Demonstration, Prompt, Retriever
 from promptopt.records import Example, FrozenMap
-from promptopt.template import Template
+from promptopt.template import SLOT, Template, slots
 from promptopt.testing.model import FakeModel
 
 pytestmark = pytest.mark.filterwarnings(
@@ -110,13 +110,15 @@ def prompts(draw):
     )
     system = _without_slots(texts[3]) + draw(st.sampled_from(["", "{{q}}", "{{instruction}}"]))
     shown = (Demonstration(FrozenMap(q=texts[4], r=""), texts[5]),) if draw(st.booleans()) else ()
-    template = Template(user + _without_slots(texts[6]), system, "{{q}}={{r}}{{output}}")
+    user += _without_slots(texts[6])
+    assume({*slots(user), *slots(system)} <= {"instruction", "demonstrations", "q", "r"})  # none at a seam
+    template = Template(user, system, "{{q}}={{r}}{{output}}")
     return Prompt(draw(hard_texts), shown, template)
 
 
 def _without_slots(text):
     """Layouts read slots; whatever else a text has in it stays."""
-    return text.replace("{{x}}", "{x}")
+    return SLOT.sub(lambda slot: "{" + slot[1] + "}", text)
 
 
 def values():
