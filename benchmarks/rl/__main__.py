@@ -20,8 +20,8 @@ compared again was decided after earlier ones had not won on seed 0 and half of 
 gives a table that had no part in it.
 
 With 1,500 cells and seeds 0 to 4 the trained generator's archive is ahead of the untrained one on 5 of 6
-tasks (.77 against .56 on average, +.21 [.00, .33]; `last word` is even), and ahead of APE on all 6 (+.28 [.04,
-.35]).
+tasks (.77 against .56 on average, +.21 [.00, .33]; `last word` is even), and ahead of APE on all 6 (+.28,
+[.04, .35]).
 
 The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
 reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
