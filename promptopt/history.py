@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from .events import Event, Notice, Scored, Stage, StageName, Tick
+from .events import Event, Listener, Notice, Scored, Stage, StageName, Tick, ignore
 from .ledger import Spent
 from .proof.stats import lower_bound, mean_interval
 from .records import Budget
@@ -103,11 +103,13 @@ _DEFAULTS = {
 
 
 class History:
-    """A listener that writes down what happens; on a full disk it falls silent: the run goes first."""
+    """A listener that writes down what happens. If it cannot, it says so once: the run goes first."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Write to `path`, which is begun anew when entered."""
-        self._path, self._clock = path, clock
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, *, tell: Listener = ignore
+    ) -> None:
+        """Write to `path`, which is begun anew when entered; `tell` hears of what keeps it from that."""
+        self._path, self._clock, self._tell = path, clock, tell
         self._begun = self._ticked = clock()
         self._stage = Stage("baseline")
         self._spent: dict[str, Spent] = {}
@@ -186,8 +188,9 @@ class History:
         try:
             self._file.write(json.dumps(moment.to_dict(), ensure_ascii=True) + "\n")
             self._file.flush()
-        except OSError:
+        except OSError as error:
             self._broken = True
+            self._tell(Notice(f"{self._path.name} ends here: {error.strerror or error}"))
 
 
 def read_history(path: Path) -> list[Moment]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from .errors import JournalError
 from .records import Cell, Score, Usage, canonical_json
-from .store import CALL, VERSION, open_store
+from .store import CALL, VERSION, open_store, read_bill
 
 PUT_ATTEMPT = (
     "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost) VALUES (?, ?, ?, ?, ?, ?)"
@@ -289,16 +289,8 @@ class Journal:
         """Return what all calls took by role, lost attempts included, each call once; outcomes are empty."""
         with self._lock:
             self._flush()
-            rows = self._store.query(
-                "SELECT role, SUM(attempts), SUM(prompt_tokens), SUM(completion_tokens), SUM(seconds) FROM ("
-                "SELECT role, attempts, prompt_tokens, completion_tokens, seconds FROM calls UNION ALL "
-                "SELECT role, 1, prompt_tokens, completion_tokens, 0 FROM attempts WHERE lost = 1"
-                ") AS taken GROUP BY role ORDER BY role"
-            )
-        return {
-            role: Call({}, int(attempts), Usage(int(prompt), int(completion)), float(seconds))
-            for role, attempts, prompt, completion, seconds in rows
-        }
+            taken = read_bill(self._store)
+        return {role: Call({}, *amounts) for role, amounts in taken.items()}
 
     def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
         """Keep on the bill what attempts without a lasting outcome cost together."""

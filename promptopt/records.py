@@ -73,6 +73,27 @@ class Example:
         """The main accepted answer, or an empty string."""
         return self.answers[0] if self.answers else ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; `from_dict` reads it back."""
+        return {
+            "id": self.id,
+            "inputs": dict(self.inputs),
+            "answers": list(self.answers),
+            "options": list(self.options),
+            "group": self.group,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Example:
+        """Read what `to_dict` wrote; other keys are left alone."""
+        return cls(
+            data["id"],
+            FrozenMap(data["inputs"]),
+            tuple(data["answers"]),
+            tuple(data["options"]),
+            data["group"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

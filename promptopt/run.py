@@ -65,7 +65,7 @@ def execute(
         if folder is not None:
             stopped = folder.stop_watch()
             folder.write_rows(splits.seen)
-            history = stack.enter_context(History(folder.history_file))
+            history = stack.enter_context(History(folder.history_file, tell=listen))
             hear = tell_both(history, listen)
         others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())

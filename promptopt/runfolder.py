@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from .errors import DataError, JournalError
-from .records import Example, FrozenMap
+from .records import Example
 from .strict_yaml import dump, load
 from .study import Study
 
@@ -190,18 +190,7 @@ class RunFolder:
     def write_rows(self, splits: Mapping[str, Sequence[Example]]) -> None:
         """Write the rows of all splits."""
         lines = (
-            json.dumps(
-                {
-                    "id": row.id,
-                    "split": split,
-                    "inputs": dict(row.inputs),
-                    "answers": row.answers,
-                    "options": row.options,
-                    "group": row.group,
-                }
-            )
-            for split, rows in splits.items()
-            for row in rows
+            json.dumps({**row.to_dict(), "split": split}) for split, rows in splits.items() for row in rows
         )
         with _telling(self.path):
             write_whole(self.rows_file, "".join(line + "\n" for line in lines))
@@ -214,14 +203,7 @@ class RunFolder:
         with self.rows_file.open(encoding="utf-8") as lines:
             for line in lines:
                 data = json.loads(line)
-                row = Example(
-                    data["id"],
-                    FrozenMap(data["inputs"]),
-                    tuple(data["answers"]),
-                    tuple(data["options"]),
-                    data["group"],
-                )
-                found[row.id] = (data["split"], row)
+                found[data["id"]] = (data["split"], Example.from_dict(data))
         return found
 
     def write_start(self, lock: dict[str, Any]) -> None:

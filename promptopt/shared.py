@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from .config import job_from_dict
@@ -21,7 +20,7 @@ from .data import Row, Rows
 from .errors import ConfigError, JournalError
 from .job import Job
 from .journal import Journal
-from .records import Example, FrozenMap
+from .records import Example
 from .setup import Setup, from_job
 from .store import is_url
 
@@ -92,21 +91,11 @@ def opened_study(study: str) -> Iterator[Journal]:
 
 def rows_to_dict(rows: Rows) -> dict[str, Any]:
     """Return rows as plain JSON data."""
-    listed = [{**asdict(row.example), "inputs": dict(row.example.inputs), "split": row.split} for row in rows]
+    listed = [{**row.example.to_dict(), "split": row.split} for row in rows]
     return {"fields": list(rows.fields), "rows": listed}
 
 
 def rows_from_dict(data: Mapping[str, Any]) -> Rows:
     """Read what `rows_to_dict` wrote."""
-    return Rows(tuple(map(_row, data["rows"])), tuple(data["fields"]))
-
-
-def _row(given: Mapping[str, Any]) -> Row:
-    example = Example(
-        given["id"],
-        FrozenMap(given["inputs"]),
-        tuple(given["answers"]),
-        tuple(given["options"]),
-        given["group"],
-    )
-    return Row(example, ORIGIN, given["split"])
+    found = (Row(Example.from_dict(row), ORIGIN, row["split"]) for row in data["rows"])
+    return Rows(tuple(found), tuple(data["fields"]))

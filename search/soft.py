@@ -8,10 +8,9 @@ Sources: Lester, Al-Rfou and Constant 2021, "The Power of Scale for Parameter-Ef
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 
 from promptopt.contracts.model import GradientModel, LanguageModel
 from promptopt.contracts.searcher import Session
@@ -33,10 +32,7 @@ from ._fitting import (
     training_rows,
 )
 from ._soft_methods import Method, embed_random, embed_text, embed_vocabulary, make_soft_prompt
-from ._training import Schedule
-
-Positive = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+from ._training_options import Positive, TrainingOptions, Whole
 
 UNLIMITED = 1 << 62
 
@@ -48,7 +44,7 @@ LENGTHS = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
-class Soft:
+class Soft(TrainingOptions):
     """Prompt tuning, P-tuning or prefix tuning on a part of the search rows.
 
     The model stays as it is; only what stands in front of the prompt is trained, to make the answers likelier
@@ -61,6 +57,8 @@ class Soft:
     steps are fewer where the budget has no room for them. A training that was killed goes on from its last
     checkpoint and ends with the same weights, bit by bit, on the same machine and number of threads.
 
+    How it is trained is in `TrainingOptions`.
+
     Attributes:
         method: `prompt_tuning` trains vectors, `p_tuning` vectors behind a network that they share,
             `prefix_tuning` keys and values of every layer.
@@ -70,16 +68,6 @@ class Soft:
             prompt's, or in a portfolio the best that other searchers have found.
         text: what `init: text` starts from; empty: the seed prompt's instruction.
         keep: leave the instruction in the prompt, behind the vectors; otherwise they replace it.
-        steps: of the optimizer, at most.
-        batch: rows of a step.
-        accumulate: parts that a step's rows are run in one after the other, to save memory.
-        learning_rate: at its highest, after the warm-up; None: one for the method.
-        warmup: share of the steps in which it rises.
-        weight_decay: as in AdamW.
-        every: steps from one validation to the next.
-        patience: validations without a better one that end the training; 0: none does.
-        validation: share of the search rows that are scored on to stop in time.
-        rows: most rows to train on; None: all others.
         recompute: keep no activations of the layers, compute them again on the way back: slower, but less
             memory (not with prefix tuning).
         trials: try so many learning rates and numbers of vectors by Optuna's TPE, and keep the best; 0: none.
@@ -91,16 +79,6 @@ class Soft:
     init: Literal["random", "vocabulary", "text", "best"] = "best"
     text: str = ""
     keep: bool = True
-    steps: Positive = 100
-    batch: Positive = 16
-    accumulate: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    every: Positive = 10
-    patience: Whole = 3
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    rows: Positive | None = None
     recompute: bool = False
     trials: Whole = 0
     words: bool = True
@@ -156,14 +134,9 @@ class Soft:
         """Train one soft prompt; None when the budget has no room for a step."""
         model = session.gradients()
         taught = training_rows(session, model, base, rows.training, "searcher soft")
-        schedule = Schedule(
-            self.steps,
-            self.batch,
-            self.accumulate,
-            rate or self.learning_rate or RATES[self.method],
-            self.warmup,
-            self.weight_decay,
-        )
+        schedule = self.schedule(RATES[self.method])
+        if rate is not None:
+            schedule = replace(schedule, learning_rate=rate)
         steps = affordable(session, schedule, taught, self.every, rows.validation, len(session.task.rows))
         if not steps:
             return None

@@ -19,20 +19,20 @@ from promptopt.contracts.searcher import Session
 from ._choice import best_start
 from ._fitting import Job, affordable, check_gradients, fit, part, training_rows
 from ._specialist_methods import ChangedModel
-from ._training import Schedule
-
-Positive = Annotated[int, Field(ge=1)]
+from ._training_options import Positive, TrainingOptions
 
 RATES = {"lora": 0.003, "ia3": 0.03, "bitfit": 0.01, "bottleneck": 0.003, "full": 0.0003}
 
 
 @dataclass(frozen=True)
-class Specialist:
+class Specialist(TrainingOptions):
     """LoRA, IA3, BitFit, bottleneck adapters or full fine-tuning, on a part of the search rows.
 
     Rows, validation, budget and checkpoints are those of `soft`, and so is the verdict: the best weights so
     far, with the prompt they were trained under, are a candidate like any. What they cost is said in bytes
     stored for the task; a hundred tasks need a hundred of them beside one base model.
+
+    How it is trained is in `TrainingOptions`.
 
     Attributes:
         method: `lora` on all linear maps of the layers, `ia3` on keys, values and the inner layer, `bitfit`
@@ -40,31 +40,11 @@ class Specialist:
             feed-forward layers, `full` on everything.
         width: rank of LoRA, inner width of a bottleneck.
         alpha: of LoRA: its product is scaled by alpha / width.
-        steps: of the optimizer, at most.
-        batch: rows of a step.
-        accumulate: parts that a step's rows are run in one after the other, to save memory.
-        learning_rate: at its highest, after the warm-up; None: one for the method.
-        warmup: share of the steps in which it rises.
-        weight_decay: as in AdamW.
-        every: steps from one validation to the next.
-        patience: validations without a better one that end the training; 0: none does.
-        validation: share of the search rows that are scored on to stop in time.
-        rows: most rows to train on; None: all others.
     """
 
     method: Literal["lora", "ia3", "bitfit", "bottleneck", "full"] = "lora"
     width: Positive = 8
     alpha: Annotated[float, Field(gt=0)] = 16.0
-    steps: Positive = 100
-    batch: Positive = 16
-    accumulate: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    every: Positive = 10
-    patience: Annotated[int, Field(ge=0)] = 3
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    rows: Positive | None = None
 
     def check_target(self, target: LanguageModel) -> None:
         """Raise UnsupportedError unless the target runs in this process."""
@@ -82,14 +62,7 @@ class Specialist:
         base = replace(best_start(session), adapter=None)
         rows = part(session, self.validation, "searcher specialist", self.rows)
         taught = training_rows(session, model, base, rows.training, "searcher specialist")
-        schedule = Schedule(
-            self.steps,
-            self.batch,
-            self.accumulate,
-            self.learning_rate or RATES[self.method],
-            self.warmup,
-            self.weight_decay,
-        )
+        schedule = self.schedule(RATES[self.method])
         steps = affordable(session, schedule, taught, self.every, rows.validation, len(session.task.rows))
         if not steps:
             session.note("specialist: the budget has no room to train in")

@@ -40,7 +40,7 @@ PROCESS = {
         "search/test_training::test_a_training_cut_at_any_steps_ends_with_the_same_bits",
     ),
     "cut anywhere": (
-        "test_run::test_a_run_cut_anywhere_goes_on_to_the_same_end",
+        "test_run_in_its_folder::test_a_run_cut_anywhere_goes_on_to_the_same_end",
         "test_contest::test_a_contest_cut_anywhere_goes_on_to_the_same_end",
     ),
     "Ctrl-C once: what is under way is kept": (
@@ -55,7 +55,7 @@ PROCESS = {
     ),
     "two processes on one run": (
         "faults/test_processes::test_a_second_process_is_turned_away_and_harms_nothing",
-        "test_run::test_one_process_at_a_time",
+        "test_run_in_its_folder::test_one_process_at_a_time",
     ),
     "a stale lock": (
         "faults/test_processes::test_a_lock_file_of_a_process_that_is_gone_keeps_nobody_out",
@@ -261,7 +261,7 @@ PROPERTIES = {
     ),
     "replay equals the live run": (
         "test_calls::test_a_resumed_run_books_the_same_spending_without_calling",
-        "test_run::test_a_run_cut_anywhere_goes_on_to_the_same_end",
+        "test_run_in_its_folder::test_a_run_cut_anywhere_goes_on_to_the_same_end",
     ),
     "substitution is single-pass and total": (
         "test_template::test_values_are_never_scanned_again",

@@ -91,3 +91,11 @@ def test_a_run_that_is_taken_up_again_tells_the_same_story(tmp_path: Path) -> No
 
     assert story(first) == story(again)
     assert [m.stage for m in first if m.kind == "stage"] == ["baseline", "search", "select", "test", "done"]
+
+
+def test_a_history_that_cannot_be_written_says_so_once_and_harms_nobody() -> None:
+    heard: list[Notice] = []
+    with History(Path("/dev/full"), tell=lambda event: heard.append(event)) as history:
+        for name in ("baseline", "search", "select"):
+            history(Stage(name))
+    assert [notice.text for notice in heard] == ["full ends here: No space left on device"]

@@ -1,6 +1,7 @@
 """Records: immutability, and the numbers derived from cells."""
 
 import dataclasses
+import json
 import math
 import statistics
 
@@ -92,6 +93,12 @@ def test_records_are_frozen():
         Example("1", FrozenMap(x="a")).id = "2"
     with pytest.raises(TypeError):
         FrozenMap(x="a")["x"] = "b"
+
+
+@given(st.text(), st.dictionaries(st.text(), st.text()), st.lists(st.text()), st.none() | st.text())
+def test_an_example_survives_as_plain_data(name, inputs, texts, group):
+    example = Example(name, FrozenMap(inputs), tuple(texts), tuple(texts[:1]), group)
+    assert Example.from_dict(json.loads(json.dumps(example.to_dict()))) == example
 
 
 def test_the_first_answer_is_the_main_one():

@@ -12,8 +12,10 @@ from promptopt.contracts.reward import Output
 from promptopt.data import read
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Example, Message, Score
+from promptopt.run import execute
 from promptopt.setup import Setup
 from promptopt.splits import Sizes, make_splits
+from promptopt.study import Study
 from promptopt.task import Task
 from promptopt.testing.model import FakeModel
 
@@ -125,3 +127,35 @@ def make_setup(**changes: Any) -> Setup:
         **changes,
     }
     return Setup(**parts)
+
+
+def noise(share: float) -> Callable[[GenerateRequest], str]:
+    """Return a target that is right on the same share of rows whatever the prompt says."""
+
+    def reply(request: GenerateRequest) -> str:
+        text = user_text(request)
+        word = read_input(text)
+        return word.upper() if chance(text) < share else word
+
+    return reply
+
+
+def among_equals(seed: int, **options: Any) -> Study:
+    """Run a search in which every prompt is right on a random half of the rows."""
+    models = {
+        "target": fake(noise(0.5), f"t{seed}"),
+        "proposer": fake(lambda r: f"Instruction {chance(str(r))}", "p"),
+    }
+    setup = make_setup(models=models, prompt=Prompt(f"Seed {seed}"), searcher=TryAll(8), seed=seed, **options)
+    return execute(setup)
+
+
+class Named:
+    """Score the instructions given."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def search(self, session: Any) -> None:
+        seed = session.task.seed_prompt
+        session.score([seed.child(instruction=text, origin="x") for text in self.texts])

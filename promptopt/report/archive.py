@@ -14,7 +14,7 @@ from ..contracts.model import Failure, Outcome
 from ..errors import JournalError
 from ..outcomes import outcome_from_dict
 from ..records import Usage
-from ..store import VERSION, open_store
+from ..store import VERSION, open_store, read_bill
 
 FAILED = '%"type":"failure"%'
 
@@ -176,16 +176,7 @@ class Archive:
 
     def bill(self) -> dict[str, tuple[int, Usage, float]]:
         """Return by role attempts, tokens and seconds, lost attempts included."""
-        rows = self._store.query(
-            "SELECT role, SUM(attempts), SUM(prompt_tokens), SUM(completion_tokens), SUM(seconds) FROM ("
-            "SELECT role, attempts, prompt_tokens, completion_tokens, seconds FROM calls UNION ALL "
-            "SELECT role, 1, prompt_tokens, completion_tokens, 0 FROM attempts WHERE lost = 1"
-            ") AS taken GROUP BY role ORDER BY role"
-        )
-        return {
-            role: (int(attempts), Usage(int(prompt), int(completion)), float(seconds))
-            for role, attempts, prompt, completion, seconds in rows
-        }
+        return read_bill(self._store)
 
     def exchanges(self, keys: Sequence[str]) -> dict[str, Exchange]:
         """Return the calls with these keys, as far as they are there."""

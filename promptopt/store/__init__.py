@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .bill import read_bill
 from .contract import CALL, Store
 from .migrations import VERSION
 from .sqlite import SqliteStore
 
 SCHEMES = ("postgresql://", "postgres://")
 
-__all__ = ["CALL", "SCHEMES", "VERSION", "Store", "is_url", "open_store"]
+__all__ = ["CALL", "SCHEMES", "VERSION", "Store", "is_url", "open_store", "read_bill"]
 
 
 def is_url(place: str | Path) -> bool:
