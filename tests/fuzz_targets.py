@@ -19,7 +19,7 @@ from promptopt.data.files import parse_json, read_file
 from promptopt.errors import BadInput, ContractError, DataError, TemplateError
 from promptopt.models._likelihood import read_likelihood
 from promptopt.models._quota import Quota
-from promptopt.models._retry import Trouble
+from promptopt.models._trouble import Trouble
 from promptopt.models._wire import read_completions
 from promptopt.plugins import build
 from promptopt.programs import behind, program_from_dict

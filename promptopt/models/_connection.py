@@ -18,9 +18,10 @@ from ._fleet import Fleet, Seat
 from ._likelihood import CURE, Echo, read_likelihood
 from ._loop import LoopStopped
 from ._quota import Cost
-from ._retry import Apart, Patience, Trouble, persist
+from ._retry import Apart, Patience, persist
 from ._stream import stream
 from ._text import joined, spaced
+from ._trouble import Trouble
 from ._units import MOST_SAMPLES, beginnings, in_order, units
 from ._wire import Dialect, read_completions
 

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from ..contracts.model import Completion, Failure, Likelihood
 from ..records import digest
 from ._filing import Filing
-from ._retry import Trouble
+from ._trouble import Trouble
 
 T = TypeVar("T", Completion, Likelihood)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ..errors import ModelError
-from ._retry import Trouble
+from ._trouble import Trouble
 
 A = TypeVar("A")
 

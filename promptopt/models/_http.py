@@ -23,7 +23,7 @@ import openai
 from ..contracts.model import FailureReason
 from ..errors import AuthError, ModelError, did_you_mean
 from ..redact import redact
-from ._retry import Trouble, malformed
+from ._trouble import Trouble, malformed
 
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept: longer, and servers have closed it at their end."""

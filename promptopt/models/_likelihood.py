@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..contracts.model import Likelihood, LikelihoodRequest
-from ._retry import Trouble
 from ._text import joined
+from ._trouble import Trouble
 from ._wire import Dialect, first_choice, usage_or_bound
 
 CURE = "use a reward on the text, or a local model"

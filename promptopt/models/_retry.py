@@ -12,56 +12,18 @@ import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from ..contracts.model import Completion, Failure, FailureReason, Likelihood
+from ..contracts.model import Completion, Failure, Likelihood
 from ..errors import ModelError
-from ..redact import redact
 from ._endpoint import Ask
 from ._fleet import Fleet, Replica, Seat
+from ._trouble import Trouble
 
-Again = Literal["no", "later", "now"]
 T = TypeVar("T", Completion, Likelihood)
 
 LONGEST_WAIT = 20.0
 """Longest wait between two attempts, in seconds, where the endpoint does not name one."""
-
-
-class Trouble(Exception):
-    """One attempt that brought no answer.
-
-    Attributes:
-        reason: the reason of the `Failure`, should this be the last attempt.
-        message: one line for people, redacted.
-        again: `no`, `later` (after a wait), or `now` (the request was changed and may pass).
-        lost: it may have been billed, and its usage is unknown.
-        reached: the endpoint answered, if only with an error.
-        unreachable: no connection came about.
-        congested: the endpoint is asked for too much at once.
-        wait: how many seconds the endpoint asks everyone to wait.
-    """
-
-    def __init__(
-        self,
-        reason: FailureReason,
-        message: str,
-        *,
-        again: Again = "no",
-        lost: bool = False,
-        reached: bool = True,
-        unreachable: bool = False,
-        congested: bool = False,
-        wait: float | None = None,
-    ) -> None:
-        """Store what is known of the attempt."""
-        super().__init__(message)
-        self.reason, self.message, self.again, self.lost = reason, redact(message), again, lost
-        self.reached, self.unreachable, self.congested, self.wait = reached, unreachable, congested, wait
-
-
-def malformed(message: str) -> Trouble:
-    """Return the trouble of a reply that makes no sense; it was billed all the same."""
-    return Trouble("malformed", message, again="later", lost=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from ..contracts.model import Completion, Decoding, GenerateRequest
 from ..records import Message, Usage, digest
-from ._retry import malformed
 from ._text import joined
+from ._trouble import malformed
 
 Api = Literal["chat", "completions"]
 

@@ -14,7 +14,7 @@ from loopback import Logprobs, LoopbackServer, Messages, Reply, hash_logprobs
 
 from promptopt.contracts.model import Failure, Likelihood, LikelihoodRequest
 from promptopt.models._likelihood import read_likelihood
-from promptopt.models._retry import Trouble
+from promptopt.models._trouble import Trouble
 from promptopt.models.remote import RemoteModel
 from promptopt.records import Message, Usage
 
