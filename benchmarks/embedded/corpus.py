@@ -48,6 +48,18 @@ def open_words() -> tuple[tuple[str, str], ...]:
 
 
 @cache
+def supersenses(part: str) -> dict[str, str]:
+    """Return frequent words of a part of speech ("noun", "verb") and the supersense of their first senses.
+
+    A supersense is the lexicographers' file of WordNet that the sense stands in (Ciaramita and Johnson
+    2003): act, animal, artifact, ... supersenses.tsv holds them as Open English WordNet has them.
+    """
+    lines = (HERE / "supersenses.tsv").read_text("utf-8").splitlines()
+    rows = (line.split("\t") for line in lines)
+    return {word: sense for word, its, sense in rows if its == part}
+
+
+@cache
 def public_rows(name: str, split: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return rows of a public set (`suite/task`) as (input, accepted outputs)."""
     rows = []
@@ -109,6 +121,25 @@ def count_words() -> list[tuple[str, str]]:
     return [(word, "".join(sorted(parts[word] & set("nva")))) for word in ranked[:6500]]
 
 
+def find_supersenses() -> list[tuple[str, str]]:
+    """Look up words that are only nouns, or only verbs, of supersenses with many; makes supersenses.tsv."""
+    from collections import Counter
+
+    table = (DATA / "corpus" / "lexical" / "categories.tsv").read_text("utf-8").splitlines()[1:]
+    found: dict[str, set[str]] = {}
+    for word, _, category, _ in (line.split("\t") for line in table):
+        found.setdefault(word, set()).add(category)
+    senses = {
+        word: sense.replace(".", "\t")
+        for word, (sense, *others) in found.items()
+        if not others and sense.startswith(("noun.", "verb.")) and re.fullmatch("[a-z]{3,12}", word)
+    }
+    for word in public_test_words():
+        senses.pop(word, None)
+    many = {sense for sense, count in Counter(senses.values()).items() if count >= 30}
+    return sorted((word, sense) for word, sense in senses.items() if sense in many and "Tops" not in sense)
+
+
 if __name__ == "__main__":
-    text = "".join(f"{word}\t{parts}\n" for word, parts in count_words())
-    (HERE / "words.tsv").write_text(text, "utf-8")
+    for name, rows in (("words.tsv", count_words()), ("supersenses.tsv", find_supersenses())):
+        (HERE / name).write_text("".join(f"{word}\t{rest}\n" for word, rest in rows), "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from random import Random
@@ -78,6 +79,34 @@ def _three(rng: Random) -> str:
     return " ".join(str(rng.randrange(1, 21)) for _ in range(3))
 
 
+def _products(rng: Random) -> str:
+    """Draw two products: three in five lie within 4% of each other, the others 10% to 50% apart."""
+    least, most = (1.0, 1.04) if rng.random() < 0.6 else (1.1, 1.5)
+    while True:
+        one, two = ((rng.randrange(11, 100), rng.randrange(3, 10)) for _ in range(2))
+        small, large = sorted((one[0] * one[1], two[0] * two[1]))
+        if small * least < large <= small * most:
+            return f"{one[0]} x {one[1]}, {two[0]} x {two[1]}"
+
+
+def _values_of(text: str) -> list[int] | None:
+    """Return the values of products: 31 x 4, 17 x 8."""
+    if not re.fullmatch(r"\d+ x \d+, \d+ x \d+", text):
+        return None
+    return [a * b for a, b in ([int(number) for number in part.split(" x ")] for part in text.split(", "))]
+
+
+def _larger_product(text: str) -> str | None:
+    values = _values_of(text)
+    return None if values is None else ("first", "second")[values[0] < values[1]]
+
+
+def _multiplied(text: str) -> str:
+    values = _values_of(text) or []
+    worked = [f"{part} = {value}" for part, value in zip(text.split(", "), values, strict=True)]
+    return f"{', '.join(worked)}. The answer is {_larger_product(text)}."
+
+
 def _of(function: Callable[[list[int]], int]) -> Solve:
     def solve(text: str) -> str | None:
         parts = text.split()
@@ -109,4 +138,12 @@ NUMBERS: tuple[Family, ...] = (
     rule("next_num", "number", _small, _single(lambda n: str(n + 1))),
     rule("even_odd", "number", _small, _single(lambda n: ("even", "odd")[n % 2]), labels=("even", "odd")),
     rule("sum_three", "three numbers", _three, _of(sum), steps=_added),
+    rule(
+        "larger_product",
+        "products",
+        _products,
+        _larger_product,
+        labels=("first", "second"),
+        steps=_multiplied,
+    ),
 )

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from ..contracts import Family
-from ..corpus import lexicon
+from ..corpus import lexicon, supersenses
 from ._draw import rule, table
 
 
@@ -28,6 +28,11 @@ def _two_animals(rng: Random) -> str:
             return f"{a}, {b}"
 
 
+def _supersense(part: str) -> Family:
+    senses = supersenses(part)
+    return table(f"{part}_supersense", part, senses, labels=tuple(sorted(set(senses.values()))))
+
+
 def relations() -> tuple[Family, ...]:
     """Return the families."""
     words = lexicon()
@@ -37,6 +42,7 @@ def relations() -> tuple[Family, ...]:
         table("antonyms", "term", _both_ways(words["antonyms"])),
         table("synonyms", "term", dict(words["synonyms"])),
         table("category", "thing", categories, labels=tuple(words["categories"])),
+        *(_supersense(part) for part in ("noun", "verb")),
         table("country_capital", "country", dict(words["capitals"])),
         table("english_to_german", "term", dict(words["german"])),
         table("german_to_english", "german", {german: english for english, german in words["german"]}),

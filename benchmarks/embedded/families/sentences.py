@@ -198,26 +198,34 @@ def _passive(text: str) -> str | None:
 def reviews(split: str) -> tuple[Row, ...]:
     """Return real review phrases. Those for testing are the public test rows and rows set apart here."""
     rows = [(t, o[0]) for t, o in training_rows("instruction_induction/sentiment")]
-    kept = [row for row in rows if split_of(row[0]) == split and (split != "train" or len(row[0]) <= 110)]
+    kept = [row for row in rows if split_of(row[0]) == split and (split != "train" or len(row[0]) <= 160)]
     if split == "test":
         kept += [(t, o[0]) for t, o in public_rows("instruction_induction/sentiment", "test")]
     return tuple(kept)
 
 
+PLAIN = (
+    "{a} and {b}", "a {a}, {b} {film}", "the {film} is {a}", "The {film} is {a} and {b}.", "{a} {film}",
+    "{a}, {b}, {film}", "One of the most {a} films of the year.", "so {a}", "It's {a} and {b}.",
+    "too {a}", "as {a} as it is {b}", "I found the {film} {a}.", "{b} in every scene",
+    "the most {a} {film} in years", "feels {a}", "A {a} {film}.",
+)  # fmt: skip
+TURNED = (
+    "{o}, but {a}", "{o} at first, then {a} and {b}", "The {film} may be {o}, but it is {a}.",
+    "despite its {o} {film}, {a}", "never {o}, always {a}", "far from {o}", "The {film} isn't {o}.",
+    "not {o} at all", "{a} where it could have been {o}", "anything but {o}",
+)  # fmt: skip
+"""Frames of made reviews; `o` is a word for the opposite, which the frame turns."""
+
+
 def _made_review(rng: Random) -> Row:
     words = lexicon()
-    label = rng.choice(("positive", "negative"))
+    label, other = rng.sample(("positive", "negative"), 2)
     if rng.random() < 0.35:
         return rng.choice(words[f"{label}_phrases"]), label
     a, b = rng.sample(words[label], 2)
-    film = rng.choice(words["film_words"])
-    frames = (
-        "{a} and {b}", "a {a}, {b} {film}", "the {film} is {a}", "The {film} is {a} and {b}.", "{a} {film}",
-        "{a}, {b}, {film}", "One of the most {a} films of the year.", "so {a}", "It's {a} and {b}.",
-        "too {a}", "as {a} as it is {b}", "I found the {film} {a}.", "{b} in every scene",
-        "the most {a} {film} in years", "feels {a}", "A {a} {film}.",
-    )  # fmt: skip
-    return rng.choice(frames).format(a=a, b=b, film=film), label
+    frame = rng.choice(TURNED if rng.random() < 0.2 else PLAIN)
+    return frame.format(a=a, b=b, o=rng.choice(words[other]), film=rng.choice(words["film_words"])), label
 
 
 @cache
@@ -228,7 +236,7 @@ def _labels_of_reviews() -> dict[str, str]:
 def _draw_review(rng: Random, split: str) -> Row:
     if split != "train":
         return rng.choice(reviews(split))
-    if rng.random() < 0.45:
+    if rng.random() < 0.6:
         return _made_review(rng)
     text, label = rng.choice(reviews(split))
     return _thinned(text, rng), label
@@ -237,7 +245,7 @@ def _draw_review(rng: Random, split: str) -> Row:
 def _thinned(text: str, rng: Random) -> str:
     """Leave out a word in seven of most texts, so that the few real ones are not learned by heart."""
     words = text.split()
-    if len(words) < 4 or rng.random() < 0.3:
+    if len(words) < 4 or rng.random() < 0.2:
         return text
     kept = [word for word in words if rng.random() < 6 / 7]
     return " ".join(kept) or text
