@@ -85,7 +85,7 @@ def test_every_start_can_be_trained(embedded, init):
     losses = study.search_notes[0].data["losses"]
     assert len(losses) == 6
     if init == "text":  # it says what to do, so there is little left to learn
-        assert losses[0] < 0.1
+        assert losses[0] < 0.3
     else:
         assert losses[-1] < losses[0]
 
