@@ -23,7 +23,7 @@ class EmbeddedModel(LocalModel):
 
     Args:
         name: its size: `tiny` (1.1 M parameters, 2 MB), `small` (3.4 M, 7 MB) or `medium` (7.6 M, 15 MB).
-            They know 43 families of small tasks; see their MODEL.md.
+            They know 46 families of small tasks; see their MODEL.md.
         threads: 1 by default: on a machine that has anything else to do, a small model's threads spend their
             time waiting for each other (seen: 15 times slower with 2).
     """
