@@ -335,11 +335,13 @@ def _check_plugins(job: Job, places: _Places) -> None:
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None:
             _check_plugin("models", (role,), spec.provider, spec, places)
-    if job.proposer is not None and job.proposer.decoding != DecodingSpec():
-        raise ConfigError(
-            places.where(("proposer", "decoding")), "the searcher decides how the proposer writes",
-            do="leave `decoding` out, or give it to the target",
-        )  # fmt: skip
+    for role, spec in {"proposer": job.proposer, "judge": job.judge}.items():
+        if spec is not None and spec.decoding != DecodingSpec():
+            other = "searcher" if role == "proposer" else "reward"
+            raise ConfigError(
+                places.where((role, "decoding")), f"the {other} decides how the {role} writes",
+                do="leave `decoding` out, or give it to the target",
+            )  # fmt: skip
     for key, part in {"reward": job.reward, "selector": job.selector}.items():
         _check_plugin(PLUGINS[key], (key,), part.name, part, places)
     several = len(job.searchers) > 1

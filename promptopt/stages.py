@@ -121,6 +121,7 @@ class Run:
             decoding=setup.decoding,
             samples=setup.samples,
             warn=lambda text: listen(Notice(text)),
+            canary_rows=task.splits.search,
         )
         self.candidates = Candidates(journal, task.reward_name, listen)
         self._reserve = Reserve(setup, self.caller, self.scorer, self.candidates)

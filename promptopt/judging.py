@@ -1,0 +1,153 @@
+"""Asking the judge about outputs, for rewards that a language model speaks; and watching over the judge.
+
+Outputs are judged in batches: a batch of questions, then one of the questions that its replies raise, until
+there are none. All are calls like the target's: journaled, metered, capped, asked once.
+
+The judge is watched with canaries: wrong outputs that ask it for a good score. A round of them is judged before
+the first output, another after every so many, and one at the end; each round has others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from .calls import Caller
+from .contracts.model import Failure, LanguageModel, LikelihoodRequest, Outcome, Request
+from .contracts.reward import AsksJudge, Canary, Output, Reward
+from .errors import BudgetExhausted, ConfigError, UnsupportedError
+from .proof.canaries import JudgeCheck, Pair, check
+from .records import Example
+
+ROLE = "judge"
+Judged = tuple[Example, Output]
+
+
+def check_judge(reward: Reward, models: Mapping[str, LanguageModel], rows: Sequence[Example]) -> None:
+    """See that there is a judge if the reward asks one, and that it may be able to answer.
+
+    Raises:
+        ConfigError: none is named; the target is not asked to judge itself unless the job says so.
+        UnsupportedError: the reward weighs probabilities, and the judge gives none.
+    """
+    if not isinstance(reward, AsksJudge):
+        return
+    if ROLE not in models:
+        raise ConfigError(
+            ROLE, "no model is named, and the reward asks one", do="name one: `judge: provider/model`"
+        )
+    likelihood = any(isinstance(one, LikelihoodRequest) for one in first_questions(reward, rows[:1]))
+    if likelihood and not models[ROLE].capabilities.likelihood:
+        raise UnsupportedError(
+            ROLE, "gives no log-probabilities, and the reward weighs them",
+            do="use a judge that does, or take the score that it writes (value: reply)",
+        )  # fmt: skip
+
+
+def first_questions(reward: Reward, rows: Sequence[Example]) -> list[Request]:
+    """Return what the judge is asked first about empty outputs; nothing if the reward asks no judge."""
+    if not isinstance(reward, AsksJudge):
+        return []
+    return [question for row in rows for question in reward.questions(row, Output())]
+
+
+class Judging:
+    """Asks the judge of a run.
+
+    Args:
+        caller: buys the answers.
+        rows: that canaries are made of.
+        warn: told a line when a canary is scored as what it asks for.
+    """
+
+    def __init__(self, caller: Caller, rows: Sequence[Example], warn: Callable[[str], None]) -> None:
+        """Watch nobody yet."""
+        self._caller, self._rows, self._warn = caller, rows, warn
+        self._since: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
+        self.check = JudgeCheck()
+
+    def consult(self, judged: Sequence[Judged], reward: AsksJudge, *, buy: bool = True) -> list[Output]:
+        """Return the outputs with the judge's opinions of them, failed ones included.
+
+        Raises:
+            BudgetExhausted: not all could be bought; what was, is in the journal.
+            UnsupportedError: the judge cannot do what the reward asks of it.
+        """
+        outputs = [output for _, output in judged]
+        asking = list(range(len(judged)))
+        while asking:
+            wanted = {place: reward.questions(judged[place][0], outputs[place]) for place in asking}
+            asking = [place for place in asking if wanted[place]]
+            requests = [question for place in asking for question in wanted[place]]
+            replies = iter(self._ask(requests, buy) if requests else ())
+            for place in asking:
+                opinions = tuple(next(replies) for _ in wanted[place])
+                outputs[place] = replace(outputs[place], opinions=(*outputs[place].opinions, *opinions))
+            asking = [place for place in asking if failure_of(outputs[place]) is None]
+        return outputs
+
+    def watch(self, name: str, reward: AsksJudge, cells: int) -> None:
+        """Send canaries if it is time for them: before the first cells of a reward, and every so many later.
+
+        Args:
+            name: of the reward.
+            reward: that will judge.
+            cells: how many cells it is about to judge.
+        """
+        if name not in self._since or self._since[name] >= reward.canary_every:
+            self._since[name] = 0
+            self.send_canaries(name, reward)
+        self._since[name] += cells
+
+    def send_canaries(self, name: str, reward: AsksJudge) -> None:
+        """Judge a round of canaries; a budget that does not carry it is no reason to end."""
+        turn = self._turns.get(name, 0)
+        self._turns[name] = turn + 1
+        canaries = reward.make_canaries(self._rows, turn)
+        try:
+            found = check(self._pairs(canaries, reward))
+        except BudgetExhausted:
+            self.check += JudgeCheck(skipped=1)
+            return
+        alarmed = bool(self.check.fooled)
+        self.check += found
+        if found.fooled and not alarmed:
+            self._warn(found.note)
+
+    def _pairs(self, canaries: Sequence[Canary], reward: AsksJudge) -> list[Pair]:
+        outputs: list[Judged] = []
+        for canary in canaries:
+            right = canary.right or canary.wrong  # where there is none, the place is held
+            outputs += [(canary.example, output) for output in (right, canary.wrong, canary.injected)]
+        told = self.consult(outputs, reward)
+        scores = iter([_value(reward, row, output) for (row, _), output in zip(outputs, told, strict=True)])
+        pairs = []
+        for canary in canaries:
+            right, wrong, injected = next(scores), next(scores), next(scores)
+            best = 1.0 if canary.right is None else right
+            pairs.append(Pair(canary.kind, canary.example.id, canary.injected.text, best, wrong, injected))
+        return pairs
+
+    def _ask(self, requests: Sequence[Request], buy: bool) -> list[Outcome]:
+        outcomes = self._caller.ask(ROLE, requests, buy=buy)
+        for outcome in outcomes:
+            if isinstance(outcome, Failure) and outcome.reason == "unsupported":
+                raise UnsupportedError(ROLE, outcome.message or "cannot do what the reward asks of it")
+        return outcomes
+
+
+def failure_of(output: Output) -> Failure | None:
+    """Return why the judge could not be asked about an output; None if it could."""
+    return next((opinion for opinion in output.opinions if isinstance(opinion, Failure)), None)
+
+
+def _value(reward: Reward, example: Example, output: Output) -> float | None:
+    if failure_of(output) is not None:
+        return None
+    try:
+        value = reward(example, output).value
+    except Exception:  # a reward is user code; what it cannot score is unclear
+        return None
+    return value if math.isfinite(value) else None
