@@ -52,6 +52,14 @@ def first_questions(reward: Reward, rows: Sequence[Example]) -> list[Request]:
     return [question for row in rows for question in reward.questions(row, Output())]
 
 
+def calls_of_canaries(reward: Reward, rows: Sequence[Example]) -> int:
+    """Return the most calls of a round of canaries, each reply a score; 0 if the reward asks no judge."""
+    if not isinstance(reward, AsksJudge):
+        return 0
+    canaries = reward.make_canaries(rows, 0)
+    return sum(3 * len(reward.questions(canary.example, canary.injected)) for canary in canaries)
+
+
 class Judging:
     """Asks the judge of a run.
 

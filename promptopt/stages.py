@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .calls import Caller, never
+from .contracts.reward import AsksJudge
 from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
@@ -20,6 +21,7 @@ from .journal import Journal
 from .ledger import Ledger, Spent
 from .plan import make_power, proving_units
 from .prompt import Prompt
+from .proof.canaries import JudgeCheck
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
 from .proof.guards import format_drift, overlap
@@ -273,8 +275,17 @@ class Run:
             power=power or make_power(self.setup),
             overlap=overlap(best, task.seed_prompt, task.splits.search),
             drift=format_drift(*met),
+            judge_check=self._judge_check(),
             search_notes=tuple(self._notes),
         )
+
+    def _judge_check(self) -> JudgeCheck | None:
+        """Send the last canaries; None where no model judges."""
+        task, judging = self.setup.task, self.scorer.judging
+        if not isinstance(task.reward, AsksJudge):
+            return None
+        judging.send_canaries(task.reward_name, task.reward)
+        return judging.check
 
     # --- the parts of stages -------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,6 +89,11 @@ class JudgeCheck:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {**asdict(self), "kinds": list(self.kinds)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JudgeCheck:
+        """Read what `to_dict` wrote."""
+        return cls(**{**data, "kinds": tuple(data["kinds"])})
 
 
 def check(pairs: Iterable[Pair]) -> JudgeCheck:
