@@ -16,13 +16,18 @@ from typing import NamedTuple
 from .contracts.model import LanguageModel, Request
 from .contracts.searcher import Trains
 from .errors import PromptOptError, UnsupportedError
+from .judging import ROLE
 from .ledger import Spent
 from .plan import proving_units
 from .programs import SelfConsistency, Single
 from .proof.power import Power, rehearsed_power
-from .rehearsal import Habits, Rehearsal, rehearse
+from .rehearsal import SHORT, Habits, Rehearsal, rehearse
 from .setup import Setup
 from .trial import Trial
+
+
+OPINION = 32
+"""Tokens that a judge is taken to write: a score, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,8 @@ def assumed(setup: Setup, role: str) -> Habits:
     if role == "proposer":
         plain = Habits()
         return replace(plain, reply=plain.instruction / plain.bytes_a_token)
+    if role == ROLE:
+        return Habits(reply=OPINION)
     answers = [len(row.answer.encode("utf-8", "replace")) for row in setup.task.splits.search if row.answer]
     mean = sum(answers) / len(answers) if answers else 16.0
     program = setup.task.seed_prompt.program
@@ -154,6 +161,9 @@ def _notes(
         )
         if latency is None:
             notes.append(f"seconds of {roles} are not known; say how long an answer takes with --latency")
+    if ROLE in setup.models:
+        each = "anew" if habits["target"].reply > SHORT else "once a row if they are as good as each other"
+        notes.append(f"outputs are taken to be judged {each}; equal ones are never judged twice")
     unpriced = [role for role in setup.models if role not in setup.prices]
     if unpriced:
         notes.append(f"the price of {' and '.join(unpriced)} is not known; set `price` for dollars")

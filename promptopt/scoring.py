@@ -7,7 +7,7 @@ each wave of model calls is one batch. A cell that is known is never computed ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from .errors import (
     shorten,
 )
 from .journal import Journal
-from .judging import Judging, failure_of
+from .judging import ROLE, Judging, failure_of, first_questions
 from .programs import Ask, Run, Single
 from .prompt import Prompt
 from .records import Cell, Evaluation, Example, Message, Score, Usage
@@ -115,6 +115,11 @@ class Scorer:
             case _:
                 return 1
 
+    def judge_calls_per_cell(self, examples: Sequence[Example], reward: str) -> int:
+        """Return the calls of the judge that one row needs, all samples together, if each reply is a score."""
+        asked = first_questions(self.rewards[reward], examples[:1])
+        return len(asked) * (self._samples if self.rewards[reward].needs == "text" else 1)
+
     def finished(
         self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
     ) -> list[Evaluation]:
@@ -155,7 +160,7 @@ class Scorer:
             for sample in range(samples)
         )
         missing = (slot for slot in slots if _key(slot, reward) not in self._cells)
-        for chunk in _chunks(missing, CHUNK):
+        while chunk := list(islice(missing, self._at_once(prompts, examples, reward) if buy else CHUNK)):
             self._fill(chunk, reward, split, buy)
         return [
             Evaluation(
@@ -165,6 +170,22 @@ class Scorer:
             )
             for prompt in prompts
         ]
+
+    def _at_once(self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str) -> int:
+        """Return how many cells to fill in one batch: where a judge is paid, too, what the budget carries.
+
+        Else the target's answers would take what was left for judging them: where the budget ends, it is to
+        end between two prompts.
+        """
+        judged = self.judge_calls_per_cell(examples, reward)
+        if not judged:
+            return CHUNK
+        asked = max((self.calls_per_cell(prompt, examples, reward) for prompt in prompts), default=1)
+        each = self._caller.estimate("target", asked) + self._caller.estimate(ROLE, judged)
+        left = self._caller.ledger.remaining
+        amounts = ((left.calls, each.calls), (left.tokens, each.tokens), (left.usd, each.usd))
+        rows = min((cap // cost for cap, cost in amounts if cap is not None and cost), default=CHUNK)
+        return min(CHUNK, max(len(examples), int(rows)) * self._samples)
 
     def _fill(self, slots: list[_Slot], reward: str, split: str, buy: bool) -> None:
         judge = self.rewards[reward]
@@ -382,8 +403,3 @@ def _likelihood_output(outcome: Outcome) -> Output | Failure:
         return Failure("malformed", "a completion came back where a likelihood was asked for")
     return Output(logprob=outcome.logprob, tokens=outcome.tokens)
 
-
-def _chunks(slots: Iterable[_Slot], size: int) -> Iterator[list[_Slot]]:
-    source = iter(slots)
-    while chunk := list(islice(source, size)):
-        yield chunk
