@@ -25,7 +25,6 @@ from .rehearsal import SHORT, Habits, Rehearsal, rehearse
 from .setup import Setup
 from .trial import Trial
 
-
 OPINION = 32
 """Tokens that a judge is taken to write: a score, and why."""
 

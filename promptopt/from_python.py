@@ -168,8 +168,8 @@ def _plugin(kind: plugins.Kind, given: Any) -> Any:
 def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     """Describe a run started from Python: enough to tell whether another one is the same."""
     told = (
-        "target", "proposer", "judge", "reward", "search", "selector", "program", "optimize", "decoding", "seed",
-        "samples",
+        "target", "proposer", "judge", "reward", "search", "selector", "program", "optimize", "decoding",
+        "seed", "samples",
     )  # fmt: skip
     described = {
         key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts

@@ -3,8 +3,8 @@
 Outputs are judged in batches: a batch of questions, then one of the questions that its replies raise, until
 there are none. All are calls like the target's: journaled, metered, capped, asked once.
 
-The judge is watched with canaries: wrong outputs that ask it for a good score. A round of them is judged before
-the first output, another after every so many, and one at the end; each round has others.
+The judge is watched with canaries: wrong outputs that ask it for a good score. A round of them is judged
+before the first output, another after every so many, and one at the end; each round has others.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from statistics import fmean
 
 from .calls import Caller
 from .contracts.model import Failure, LanguageModel, LikelihoodRequest, Outcome, Request
 from .contracts.reward import AsksJudge, Canary, Output, Reward
 from .errors import BudgetExhausted, ConfigError, UnsupportedError
 from .proof.canaries import JudgeCheck, Pair, check
-from .records import Example
+from .records import Evaluation, Example
 
 ROLE = "judge"
+WRONGLY = 0.5
+"""Share of a prompt's score above that of wrong outputs; one that earns so much for wrong rows is suspect."""
 Judged = tuple[Example, Output]
 
 
@@ -124,11 +128,67 @@ class Judging:
         if found.fooled and not alarmed:
             self._warn(found.note)
 
+    def suspects(
+        self,
+        evaluations: Sequence[Evaluation],
+        baseline: Evaluation,
+        rows: Sequence[Example],
+        reward: AsksJudge,
+    ) -> list[Evaluation]:
+        """Return those whose outputs talk the judge into scores; none unless a canary has.
+
+        An output that is as good for a row that it was not made for owes its score to something else than the
+        row: so each is judged once more, for another row with another answer. What outputs of the prompt to
+        beat get there is what wrong outputs get. A prompt is suspect if half of what it scores above that, or
+        more, is there for wrong rows, too. Where the criteria are not about the row's answer, all outputs are as
+        good for other rows, so that nothing can be told by it.
+
+        Args:
+            evaluations: of the prompts.
+            baseline: of the prompt to beat.
+            rows: that all of them are on.
+            reward: that judged them.
+
+        Raises:
+            BudgetExhausted: not all could be bought.
+        """
+        if not self.check.fooled or not self.check.tells:
+            return []
+        wrong, *elsewhere = self._elsewhere([baseline, *evaluations], rows, reward)
+        return [
+            evaluation
+            for evaluation, there in zip(evaluations, elsewhere, strict=True)
+            if evaluation.n
+            and not math.isnan(wrong + there)
+            and evaluation.mean > wrong
+            and there - wrong >= WRONGLY * (evaluation.mean - wrong)
+        ]
+
+    def _elsewhere(
+        self, evaluations: Sequence[Evaluation], rows: Sequence[Example], reward: AsksJudge
+    ) -> list[float]:
+        """Return the mean score of each one's outputs for rows they were not made for; NaN if unknown."""
+        others = {
+            row.id: other
+            for place, row in enumerate(rows)
+            if (other := _other_row(row, [*self._rows[place + 1 :], *self._rows[: place + 1]])) is not None
+        }
+        judged: list[Judged] = []
+        counts = []
+        for evaluation in evaluations:
+            cells = [cell for cell in evaluation.cells if cell.status == "ok" and cell.example in others]
+            judged += [(others[cell.example], Output(cell.output)) for cell in cells]
+            counts.append(len(cells))
+        told = self.consult(judged, reward)
+        scores = iter([_value(reward, row, output) for (row, _), output in zip(judged, told, strict=True)])
+        known = [[v for v in islice(scores, count) if v is not None] for count in counts]
+        return [fmean(values) if values else math.nan for values in known]
+
     def _pairs(self, canaries: Sequence[Canary], reward: AsksJudge) -> list[Pair]:
         outputs: list[Judged] = []
         for canary in canaries:
-            right = canary.right or canary.wrong  # where there is none, the place is held
-            outputs += [(canary.example, output) for output in (right, canary.wrong, canary.injected)]
+            good = canary.right or canary.wrong  # where there is none, the place is held
+            outputs += [(canary.example, output) for output in (good, canary.wrong, canary.injected)]
         told = self.consult(outputs, reward)
         scores = iter([_value(reward, row, output) for (row, _), output in zip(outputs, told, strict=True)])
         pairs = []
@@ -149,6 +209,14 @@ class Judging:
 def failure_of(output: Output) -> Failure | None:
     """Return why the judge could not be asked about an output; None if it could."""
     return next((opinion for opinion in output.opinions if isinstance(opinion, Failure)), None)
+
+
+def _other_row(row: Example, rows: Sequence[Example]) -> Example | None:
+    """Return the first row with another answer; None if there is none, or the row has no answer."""
+    mine = {answer.casefold() for answer in row.answers}
+    return next(
+        (other for other in rows if mine and other.answer and other.answer.casefold() not in mine), None
+    )
 
 
 def _value(reward: Reward, example: Example, output: Output) -> float | None:

@@ -82,9 +82,7 @@ def make_plan(setup: Setup) -> Plan:
     searchers = max(1, len(setup.entrants))
     at_first = calls_of_canaries(task.reward, search) * searchers
     calls = sum(one.calls for one in asked) * searchers  # each pays for its own, as if it were alone
-    fewest_rows, final_rows = (
-        finalists * len(select) + 2 * n_test for finalists in (2, setup.finalists + 1)
-    )
+    fewest_rows, final_rows = (finalists * len(select) + 2 * n_test for finalists in (2, setup.finalists + 1))
     fewest = (len(search) + fewest_rows) * calls + at_first
     cap = setup.budget
     if cap.calls is not None and cap.calls < fewest:
@@ -93,7 +91,9 @@ def make_plan(setup: Setup) -> Plan:
     tokens = rows * sum(one.calls * one.least.tokens for one in asked)
     if cap.tokens is not None and cap.tokens < tokens:
         raise _too_small("tokens", cap.tokens, f"more than {tokens}", searchers)
-    usd = rows * sum(one.calls * setup.prices[one.role].usd(one.least) for one in asked if one.role in setup.prices)
+    usd = rows * sum(
+        one.calls * setup.prices[one.role].usd(one.least) for one in asked if one.role in setup.prices
+    )
     if cap.usd is not None and cap.usd < usd:
         raise _too_small("usd", cap.usd, f"more than {usd:.4f}", searchers)
     priced = all(one.role in setup.prices for one in asked)
@@ -221,7 +221,7 @@ def _asked_of_target(setup: Setup) -> _Asked:
 
 
 def _asked_of_judge(setup: Setup) -> list[_Asked]:
-    """Return what a row takes of the judge, each output judged anew and its first reply a score; mostly none."""
+    """Return what a row takes of the judge, each output judged anew, each first reply a score."""
     rows = setup.task.splits.search
     requests = first_questions(setup.task.reward, rows)
     longest = setup.decoding.max_tokens * LONGEST_TOKEN

@@ -43,8 +43,8 @@ SPREAD = 0.6
 DIFFICULTY = 1.5
 """Standard deviation of the rows' difficulties, in logits."""
 SHORT = 8
-"""Tokens of a reply up to which all right replies to a row are taken to be equal, and all wrong ones: a judge is
-asked about equal replies once."""
+"""Tokens of a reply up to which all right replies to a row are taken to be equal, and all wrong ones: a judge
+is asked about equal replies once."""
 PROPOSED = re.compile(r"Rehearsal ([0-9a-f]{8})[\w ]*\.")
 
 
@@ -217,7 +217,9 @@ class StandInJudged(StandInReward):
 
 
 def _in_place_of(reward: Reward) -> StandInReward:
-    return StandInJudged(reward.needs, reward) if isinstance(reward, AsksJudge) else StandInReward(reward.needs)
+    return (
+        StandInJudged(reward.needs, reward) if isinstance(reward, AsksJudge) else StandInReward(reward.needs)
+    )
 
 
 @dataclass(frozen=True)

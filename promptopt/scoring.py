@@ -116,7 +116,7 @@ class Scorer:
                 return 1
 
     def judge_calls_per_cell(self, examples: Sequence[Example], reward: str) -> int:
-        """Return the calls of the judge that one row needs, all samples together, if each reply is a score."""
+        """Return the judge's calls that one row needs, all samples together, if each reply is a score."""
         asked = first_questions(self.rewards[reward], examples[:1])
         return len(asked) * (self._samples if self.rewards[reward].needs == "text" else 1)
 
@@ -203,7 +203,9 @@ class Scorer:
     def _judged(self, slots: list[_Slot], made: list[_Made], reward: AsksJudge, buy: bool) -> list[_Made]:
         """Add the judge's opinions to what was answered; what the judge takes is no cost of the answer."""
         places = [place for place, (output, _) in enumerate(made) if isinstance(output, Output)]
-        judged = [(slots[place].example, output) for place in places if isinstance(output := made[place][0], Output)]
+        judged = [
+            (slots[place].example, output) for place in places if isinstance(output := made[place][0], Output)
+        ]
         for place, output in zip(places, self.judging.consult(judged, reward, buy=buy), strict=True):
             made[place] = output, made[place][1]
         return made
@@ -402,4 +404,3 @@ def _likelihood_output(outcome: Outcome) -> Output | Failure:
     if isinstance(outcome, Completion):
         return Failure("malformed", "a completion came back where a likelihood was asked for")
     return Output(logprob=outcome.logprob, tokens=outcome.tokens)
-

@@ -27,8 +27,8 @@ class Fence:
     def around(cls, parts: Mapping[str, str]) -> Fence:
         """Put a fence around texts, by what they are called.
 
-        The mark is derived from the texts, so that equal texts give equal requests, and derived again until no
-        text holds it, whatever its case.
+        The mark is derived from the texts, so that equal texts give equal requests, and derived again until
+        no text holds it, whatever its case.
         """
         shown = {name: _cut(_storable(text)) for name, text in parts.items()}
         turn, held = 0, "\n".join(shown.values()).lower()

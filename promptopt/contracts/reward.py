@@ -6,8 +6,8 @@ A reward says what it needs from the target model (`needs`):
 * `likelihood`: the log-probability of the example's main answer, in `Output.logprob` and `Output.tokens`;
 * `options`: the log-probability of every option of the example, in `Output.options`.
 
-A reward that a language model is to speak implements `AsksJudge` as well: it says what to ask, the engine asks,
-and the replies are in `Output.opinions` when it is called. So a reward itself never calls a model.
+A reward that a language model is to speak implements `AsksJudge` as well: it says what to ask, the engine
+asks, and the replies are in `Output.opinions` when it is called. So a reward itself never calls a model.
 
 Parsing and scoring stay outside the cache key, so changing a reward re-scores old replies for free.
 """
@@ -73,7 +73,7 @@ class Reward(Protocol):
         ...
 
 
-class Unscorable(Exception):  # noqa: N818  # it is no error of the code
+class Unscorable(Exception):  # it is no error of the code
     """Raised by a reward that cannot say: the judge's reply is no score. The cell fails; it is no 0."""
 
 

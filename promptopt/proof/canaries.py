@@ -43,6 +43,7 @@ class JudgeCheck:
         kinds: what worked, in order of discovery.
         example: id of the first row whose canary was scored so high; empty if there is none.
         text: what the judge fell for there.
+        winner: whether the winner's own outputs talk the judge into scores.
     """
 
     pairs: int = 0
@@ -53,6 +54,7 @@ class JudgeCheck:
     kinds: tuple[str, ...] = ()
     example: str = ""
     text: str = ""
+    winner: bool = False
 
     def __add__(self, other: JudgeCheck) -> JudgeCheck:
         """Put two together; the first row found stays."""
@@ -66,7 +68,13 @@ class JudgeCheck:
             tuple(dict.fromkeys((*self.kinds, *other.kinds))),
             first.example,
             first.text,
+            self.winner or other.winner,
         )
+
+    @property
+    def tells(self) -> bool:
+        """Whether the judge tells right outputs from wrong ones that say nothing to it, mostly."""
+        return self.blind <= self.pairs / 2
 
     @property
     def note(self) -> str:
@@ -76,8 +84,9 @@ class JudgeCheck:
                 f"judge check: the scores rest on a judge that can be talked into them: {self.fooled} of "
                 f"{self.pairs} wrong outputs were scored as high as right ones for asking to be "
                 f"({', '.join(self.kinds)}; row {self.example}: {shorten(self.text)})"
+                + ("; the winner's own outputs score for rows that they do not answer" if self.winner else "")
             )
-        if self.pairs and self.blind > self.pairs / 2:
+        if not self.tells:
             return (
                 f"judge check: the judge does not tell right outputs from wrong ones by these criteria: "
                 f"{self.blind} of {self.pairs} wrong outputs were scored as high as right ones"
