@@ -140,8 +140,8 @@ class Judging:
         An output that is as good for a row that it was not made for owes its score to something else than the
         row: so each is judged once more, for another row with another answer. What outputs of the prompt to
         beat get there is what wrong outputs get. A prompt is suspect if half of what it scores above that, or
-        more, is there for wrong rows, too. Where the criteria are not about the row's answer, all outputs are as
-        good for other rows, so that nothing can be told by it.
+        more, is there for wrong rows, too. Where the criteria are not about the row's answer, all outputs are
+        as good for other rows, so that nothing can be told by it.
 
         Args:
             evaluations: of the prompts.

@@ -50,8 +50,8 @@ class RL:
 
     Each step asks the generator `groups` times for `group_size` proposals. All of a step meet the same search
     rows, the next step's meet other ones. A proposal's reward is its mean score, shaped (`Shaping`); texts
-    that cannot be used, quote a search row or talk a judge into scores earn less than any other. GRPO compares
-    the proposals of a group with each other (`Training`).
+    that cannot be used, quote a search row or talk a judge into scores earn less than any other. GRPO
+    compares the proposals of a group with each other (`Training`).
 
     What is sought is a prompt, so the product is the archive of everything scored, not the last policy: the
     best by shrunken mean go to the run's selector, with the prompts to beat. The trained generator is kept in

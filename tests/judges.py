@@ -37,7 +37,8 @@ def asked(text: str) -> Asked:
 def honest(text: str) -> str:
     """Grade by the reference alone; what stands behind a hyphen is left aside."""
     its = asked(text)
-    return '{"reason": "as it is", "score": %d}' % (5 if its.output.split(" - ")[0] == its.reference else 1)
+    score = 5 if its.output.split(" - ")[0] == its.reference else 1
+    return f'{{"reason": "as it is", "score": {score}}}'
 
 
 def gullible(text: str) -> str:
