@@ -152,7 +152,7 @@ def _notes(
 ) -> list[str]:
     notes = [f"the target is taken to get {habits['target'].right:.0%} of the rows right with your prompt"]
     if elsewhere:
-        roles = " and ".join(elsewhere)
+        roles = _listed(elsewhere)
         size, reply = habits[elsewhere[0]].bytes_a_token, habits[elsewhere[0]].reply
         notes.append(
             f"tokens of {roles} are reckoned at {size:g} bytes each, replies at {reply:.0f} tokens: "
@@ -161,9 +161,15 @@ def _notes(
         if latency is None:
             notes.append(f"seconds of {roles} are not known; say how long an answer takes with --latency")
     if ROLE in setup.models:
-        each = "anew" if habits["target"].reply > SHORT else "once a row if they are as good as each other"
-        notes.append(f"outputs are taken to be judged {each}; equal ones are never judged twice")
+        differ = habits["target"].reply > SHORT
+        taken = "every output is taken to differ" if differ else "outputs this short are taken to repeat"
+        notes.append(f"{taken}; equal ones are judged once")
     unpriced = [role for role in setup.models if role not in setup.prices]
     if unpriced:
-        notes.append(f"the price of {' and '.join(unpriced)} is not known; set `price` for dollars")
+        notes.append(f"the price of {_listed(unpriced)} is not known; set `price` for dollars")
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

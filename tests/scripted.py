@@ -53,6 +53,7 @@ class Scripted:
         self.met: list[tuple[list[Prompt], list[str]]] = []
         self.notes: list[str] = []
         self.ruled_out: list[Prompt] = []
+        self.suspicious: set[str] = set()
         self._asked: dict[str, int] = {}
 
     @property
@@ -77,7 +78,7 @@ class Scripted:
         return self._meet(prompts, chosen)
 
     def suspects(self, prompts: Any, rows: Any) -> list[Prompt]:
-        return [prompt for prompt in prompts if "judge" in prompt.instruction]
+        return [prompt for prompt in prompts if prompt.instruction in self.suspicious]
 
     def rule_out(self, prompts: Any) -> None:
         self.ruled_out += prompts
