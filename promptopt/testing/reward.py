@@ -141,7 +141,8 @@ def _check_text(where: str, text: object) -> None:
 def _asked(where: str, reward: AsksJudge, pair: Pair) -> None:
     example, output = pair
     first, again = (
-        _survive(f"{where}.questions", lambda: reward.questions(example, output), output.text) for _ in range(2)
+        _survive(f"{where}.questions", lambda: reward.questions(example, output), output.text)
+        for _ in range(2)
     )
     if not first or first != again:
         raise ContractError(f"{where}.questions", "must ask, and the same about the same", got=first)

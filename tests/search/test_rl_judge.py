@@ -123,7 +123,9 @@ def test_a_text_that_talks_the_judge_into_scores_earns_what_cannot_be_used_does_
     assert {prompt.instruction for prompt in made.archive.prompts.values()} == {"Fair.", "Bad."}
     session.suspicious = set()
     assert made.judge(1, ASKS[:1], ["Good.", "Fair."]).rewards == (0.0, 0.5)
-    assert "Good." not in {prompt.instruction for prompt in session.scored[-1][0]}  # it is not asked about again
+    assert "Good." not in {
+        prompt.instruction for prompt in session.scored[-1][0]
+    }  # it is not asked about again
 
 
 def test_a_conditional_step_scores_each_group_on_its_own_row():
