@@ -24,7 +24,7 @@ from .journal import Journal
 from .ledger import Ledger
 from .partbook import Part, PartBook
 from .prompt import Prompt
-from .proof.canaries import JudgeCheck
+from .proof.canaries import ALARM, JudgeCheck
 from .records import Example, Usage
 from .runfolder import claimed
 from .scoring import Scorer
@@ -167,6 +167,7 @@ class BulkScoring:
         self._ledger = Ledger(job.setup.budget, job.setup.prices, elapsed=elapsed)
         self._finished: dict[int, Part] = {}
         self._ticked = 0.0
+        self._alarmed = False
 
     def run(self) -> Totals:
         """Score every part of the shard, and wait for those that others are at.
@@ -236,7 +237,7 @@ class BulkScoring:
                 {setup.task.reward_name: setup.task.reward},
                 decoding=setup.decoding,
                 samples=setup.samples,
-                warn=lambda text: self._listen(Notice(text)),
+                warn=self._warn,
                 canary_rows=examples,
             )
             found = scorer.evaluate(job.prompts, examples, setup.task.reward_name, SPLIT)
@@ -253,6 +254,13 @@ class BulkScoring:
             {evaluation.prompt: Tally.of(evaluation) for evaluation in found},
             scorer.judging.check if judged else None,
         )
+
+    def _warn(self, text: str) -> None:
+        """Tell what went wrong; of a judge that was talked into scores, in the first part only."""
+        alarm = text.startswith(ALARM)
+        if not (alarm and self._alarmed):
+            self._listen(Notice(text))
+        self._alarmed = self._alarmed or alarm
 
     def _forget(self, number: int) -> None:
         """Delete what only an unfinished part needs."""

@@ -24,6 +24,7 @@ class Reserve:
         self._caller = caller
         self._scorer = scorer
         self._candidates = candidates
+        self._canaries = calls_of_canaries(setup.task.reward, setup.task.splits.search)
         self._decided: dict[int, int] = {}  # finalists to hold back for, by calls a cell
 
     def hold(self) -> None:
@@ -83,6 +84,5 @@ class Reserve:
         cells = (finalists + 1) * len(task.splits.select) + 2 * task.splits.n_test
         cost = self._caller.estimate("target", cells * per_cell)
         if judged := self._scorer.judge_calls_per_cell(task.splits.search, task.reward_name):
-            canaries = calls_of_canaries(task.reward, task.splits.search)
-            cost += self._caller.estimate(ROLE, cells * judged + canaries)
+            cost += self._caller.estimate(ROLE, cells * judged + self._canaries)
         return cost

@@ -114,7 +114,9 @@ def test_a_judge_is_asked_billed_capped_and_watched_in_every_part(tmp_path, caps
     )
     (tmp_path / "judge.py").write_text(JUDGE)
     write(tmp_path / "all.jsonl", 30, wrong=6)
-    totals = run(tmp_path).totals
+    notices = []
+    totals = run(tmp_path, listen=lambda event: notices.append(getattr(event, "text", ""))).totals
+    assert sum(text.startswith("judge check") for text in notices) == 1
     (tally,) = totals.tallies.values()
     assert (tally.rows, tally.mean, tally.failed) == (30, pytest.approx(24 / 30), 0)
     parts = [json.loads(line) for line in (tmp_path / "out" / "done-1of1.jsonl").read_text().splitlines()]

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import shorten
 
+ALARM = "judge check"
+"""What a note begins with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -81,18 +84,18 @@ class JudgeCheck:
         """A warning, or an empty string."""
         if self.fooled:
             return (
-                f"judge check: the scores rest on a judge that can be talked into them: {self.fooled} of "
+                f"{ALARM}: the scores rest on a judge that can be talked into them: {self.fooled} of "
                 f"{self.pairs} wrong outputs were scored as high as right ones for asking to be "
                 f"({', '.join(self.kinds)}; row {self.example}: {shorten(self.text)})"
                 + ("; the winner's own outputs score for rows that they do not answer" if self.winner else "")
             )
         if not self.tells:
             return (
-                f"judge check: the judge does not tell right outputs from wrong ones by these criteria: "
+                f"{ALARM}: the judge does not tell right outputs from wrong ones by these criteria: "
                 f"{self.blind} of {self.pairs} wrong outputs were scored as high as right ones"
             )
         if self.unclear and not self.pairs:
-            return f"judge check: none of {self.unclear} canaries got a score"
+            return f"{ALARM}: none of {self.unclear} canaries got a score"
         return ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -317,7 +317,8 @@ def _checks(s: Summary) -> list[tuple[bool, str]]:
         checks.append((drift["best"] <= drift["baseline"], f"replies without a readable answer: {shares}"))
     if (told := s.judge_check) is not None:
         passed = f"judge check: none of {told.pairs} canaries talked the judge into a score"
-        checks.append((not told.note, told.note or passed))
+        untried = "judge check: no canary was sent to see whether the judge can be talked into scores"
+        checks.append((bool(told.pairs) and not told.note, told.note or (passed if told.pairs else untried)))
     failed = sum(s.failed_cells.values())
     checks.append((not failed, f"cells without a score: {failed:,}"))
     if s.verdict is not None:
