@@ -25,6 +25,8 @@ from .records import Evaluation, Example
 ROLE = "judge"
 WRONGLY = 0.5
 """Share of a prompt's score above that of wrong outputs; one that earns so much for wrong rows is suspect."""
+TURNS = 8
+"""Times that a reward may ask on about one output."""
 Judged = tuple[Example, Output]
 
 
@@ -78,6 +80,7 @@ class Judging:
         self._caller, self._rows, self._warn = caller, rows, warn
         self._since: dict[str, int] = {}
         self._turns: dict[str, int] = {}
+        self._told: set[tuple[bool, bool]] = set()
         self.check = JudgeCheck()
 
     def consult(self, judged: Sequence[Judged], reward: AsksJudge, *, buy: bool = True) -> list[Output]:
@@ -89,15 +92,16 @@ class Judging:
         """
         outputs = [output for _, output in judged]
         asking = list(range(len(judged)))
-        while asking:
-            wanted = {place: reward.questions(judged[place][0], outputs[place]) for place in asking}
-            asking = [place for place in asking if wanted[place]]
-            requests = [question for place in asking for question in wanted[place]]
-            replies = iter(self._ask(requests, buy) if requests else ())
-            for place in asking:
-                opinions = tuple(next(replies) for _ in wanted[place])
+        for turn in range(TURNS + 1):
+            wanted = {place: _questions(reward, judged[place][0], outputs[place]) for place in asking}
+            wanted = {place: its for place, its in wanted.items() if its}
+            if turn == TURNS:
+                wanted = dict.fromkeys(wanted, Failure("error", f"{TURNS} questions were not enough"))
+            replies = iter(self._ask([one for its in wanted.values() for one in _asked(its)], buy))
+            for place, its in wanted.items():
+                opinions = [its] if isinstance(its, Failure) else list(islice(replies, len(its)))
                 outputs[place] = replace(outputs[place], opinions=(*outputs[place].opinions, *opinions))
-            asking = [place for place in asking if failure_of(outputs[place]) is None]
+            asking = [place for place in wanted if failure_of(outputs[place]) is None]
         return outputs
 
     def watch(self, name: str, reward: AsksJudge, cells: int) -> None:
@@ -123,9 +127,9 @@ class Judging:
         except BudgetExhausted:
             self.check += JudgeCheck(skipped=1)
             return
-        alarmed = bool(self.check.fooled)
         self.check += found
-        if found.fooled and not alarmed:
+        if found.note and (alarm := (bool(found.fooled), found.tells)) not in self._told:
+            self._told.add(alarm)
             self._warn(found.note)
 
     def suspects(
@@ -199,11 +203,22 @@ class Judging:
         return pairs
 
     def _ask(self, requests: Sequence[Request], buy: bool) -> list[Outcome]:
-        outcomes = self._caller.ask(ROLE, requests, buy=buy)
+        outcomes = self._caller.ask(ROLE, requests, buy=buy) if requests else []
         for outcome in outcomes:
             if isinstance(outcome, Failure) and outcome.reason == "unsupported":
                 raise UnsupportedError(ROLE, outcome.message or "cannot do what the reward asks of it")
         return outcomes
+
+
+def _questions(reward: AsksJudge, example: Example, output: Output) -> tuple[Request, ...] | Failure:
+    try:
+        return reward.questions(example, output)
+    except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
+        return Failure("error", f"the question: {type(error).__name__}: {error}")
+
+
+def _asked(questions: tuple[Request, ...] | Failure) -> tuple[Request, ...]:
+    return () if isinstance(questions, Failure) else questions
 
 
 def failure_of(output: Output) -> Failure | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from toys import Named, TryAll, fake, make_setup, read_input, rows, target_reply
 import promptopt as po
 from promptopt.api import optimize
 from promptopt.calls import Caller
-from promptopt.contracts.model import Failure, GenerateRequest
+from promptopt.contracts.model import Failure, GenerateRequest, Request
+from promptopt.contracts.reward import Output
 from promptopt.errors import ConfigError, ModelError, UnsupportedError
 from promptopt.events import Notice
 from promptopt.forecast import Forecast, foresee
@@ -23,7 +24,7 @@ from promptopt.judging import Judging, check_judge
 from promptopt.ledger import Ledger
 from promptopt.plan import make_plan
 from promptopt.proof.canaries import JudgeCheck
-from promptopt.records import Budget, Price
+from promptopt.records import Budget, Example, Message, Price
 from promptopt.rewards.judge import Judge
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
@@ -137,6 +138,34 @@ def test_a_judge_that_fails_makes_failed_cells_and_no_zeros(reply: Any, reason: 
     assert {cell.reason for cell in failed} == {reason}
     assert {cell.output.lower() for cell in failed} == {bad}  # the target did answer
     assert sum("it counts as missing, not as 0" in text for text in notices) == 1
+
+
+@dataclass(frozen=True)
+class Odd(Judge):
+    """Asks on for ever about one output, and cannot ask about another."""
+
+    def questions(self, example: Example, output: Output) -> tuple[Request, ...]:
+        if example.id == "1":
+            raise KeyError("no such thing")
+        if example.id == "2":
+            return (GenerateRequest((Message("user", f"Question {len(output.opinions)}?"),)),)
+        return super().questions(example, output)
+
+
+def test_a_reward_that_cannot_ask_or_asks_for_ever_fails_its_own_cells() -> None:
+    def judge(request: GenerateRequest) -> str:
+        return "5" if len(request.messages) == 1 else honest(question(request))
+
+    setup = judged(searcher=Named(CAPITALS))
+    task = replace(setup.task, reward=Odd(CRITERIA, canaries=0))
+    models = {**setup.models, "judge": fake(judge, "j")}
+    study, _ = run(replace(setup, task=task, models=models))
+    met = [e for one in study.candidates for e in (one.search, one.select, one.test) if e is not None]
+    reasons = {cell.example: cell.reason for e in met for cell in e.cells if cell.status == "failed"}
+    assert reasons == {
+        "1": "judge: error: the question: KeyError: 'no such thing'",
+        "2": "judge: error: 8 questions were not enough",
+    }
 
 
 def test_a_judge_that_says_nothing_of_use_ends_the_run_at_the_baseline() -> None:
