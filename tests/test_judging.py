@@ -227,6 +227,17 @@ def test_expected_scores_need_a_judge_with_probabilities() -> None:
     assert study.spent["judge"].calls >= 5 * 60
 
 
+def test_a_model_of_this_machine_judges_by_its_probabilities() -> None:
+    """The embedded one is far too small to judge, which the canaries say."""
+    small = po.plugins.build("models", "embedded", {"name": "tiny"})
+    setup = judged(searcher=Named(), options={"value": "expected"})
+    study, notices = run(replace(setup, models={**setup.models, "judge": small}))
+    values = [cell.value for cell in study.candidates[0].test.cells]  # type: ignore[union-attr]
+    assert all(0 < value < 1 for value in values)
+    assert len(set(values)) > 10
+    assert any(text.startswith("judge check") for text in notices)
+
+
 # --- money ----------------------------------------------------------------------------------------------
 
 
@@ -326,6 +337,23 @@ def test_a_resumed_run_repeats_no_call_of_the_judge(tmp_path: Path, after: int) 
     assert study.verdict == whole.verdict
     assert study.best == whole.best
     assert study.judge_check == whole.judge_check
+
+
+def test_a_run_that_reuses_another_takes_over_what_its_judge_said(tmp_path: Path) -> None:
+    run(judged(target=wordy), tmp_path / "first")
+    again = judged(target=wordy)
+    study = execute(again, reuse=[tmp_path / "first"])
+    assert calls(again, "judge") == 0
+    assert study.spent["judge"].calls == 0
+
+
+def test_other_criteria_are_other_questions_about_the_same_answers(tmp_path: Path) -> None:
+    run(judged(target=wordy), tmp_path / "first")
+    again = judged(target=wordy)
+    task = replace(again.task, reward=Judge("It is in capitals."))
+    execute(replace(again, task=task), reuse=[tmp_path / "first"])
+    assert calls(again, "target") == 0
+    assert calls(again, "judge") > 60
 
 
 def test_another_judge_is_another_run(tmp_path: Path) -> None:
