@@ -19,6 +19,7 @@ from .calls import Caller
 from .contracts.model import Failure, LanguageModel, LikelihoodRequest, Outcome, Request
 from .contracts.reward import AsksJudge, Canary, Output, Reward
 from .errors import BudgetExhausted, ConfigError, UnsupportedError
+from .ledger import UNLIMITED
 from .proof.canaries import JudgeCheck, Pair, check
 from .records import Evaluation, Example
 
@@ -103,6 +104,21 @@ class Judging:
                 outputs[place] = replace(outputs[place], opinions=(*outputs[place].opinions, *opinions))
             asking = [place for place in wanted if failure_of(outputs[place]) is None]
         return outputs
+
+    def rows_in_budget(self, asked: int, judged: int) -> int:
+        """Return how many rows the budget carries, answers and judging.
+
+        If the target were asked about more, its answers would take what was left for judging them: where the
+        budget ends, it is to end between two prompts.
+
+        Args:
+            asked: calls of the target for a row.
+            judged: calls of the judge for a row.
+        """
+        each = self._caller.estimate("target", asked) + self._caller.estimate(ROLE, judged)
+        left = self._caller.ledger.remaining
+        amounts = ((left.calls, each.calls), (left.tokens, each.tokens), (left.usd, each.usd))
+        return int(min((cap // cost for cap, cost in amounts if cap is not None and cost), default=UNLIMITED))
 
     def watch(self, name: str, reward: AsksJudge, cells: int) -> None:
         """Send canaries if it is time for them: before the first cells of a reward, and every so many later.

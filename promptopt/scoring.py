@@ -35,7 +35,7 @@ from .errors import (
     shorten,
 )
 from .journal import Journal
-from .judging import ROLE, Judging, failure_of, first_questions
+from .judging import Judging, failure_of, first_questions
 from .programs import Ask, Run, Single
 from .prompt import Prompt
 from .records import Cell, Evaluation, Example, Message, Score, Usage
@@ -172,20 +172,13 @@ class Scorer:
         ]
 
     def _at_once(self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str) -> int:
-        """Return how many cells to fill in one batch: where a judge is paid, too, what the budget carries.
-
-        Else the target's answers would take what was left for judging them: where the budget ends, it is to
-        end between two prompts.
-        """
+        """Return how many cells to fill in one batch: a prompt's, or as many more as can be judged, too."""
         judged = self.judge_calls_per_cell(examples, reward)
         if not judged:
             return CHUNK
         asked = max((self.calls_per_cell(prompt, examples, reward) for prompt in prompts), default=1)
-        each = self._caller.estimate("target", asked) + self._caller.estimate(ROLE, judged)
-        left = self._caller.ledger.remaining
-        amounts = ((left.calls, each.calls), (left.tokens, each.tokens), (left.usd, each.usd))
-        rows = min((cap // cost for cap, cost in amounts if cap is not None and cost), default=CHUNK)
-        return min(CHUNK, max(len(examples), int(rows)) * self._samples)
+        rows = self.judging.rows_in_budget(asked, judged)
+        return min(CHUNK, max(len(examples), rows) * self._samples)
 
     def _fill(self, slots: list[_Slot], reward: str, split: str, buy: bool) -> None:
         judge = self.rewards[reward]
