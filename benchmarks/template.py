@@ -216,6 +216,10 @@ class TableSession:
     def rule_out(self, prompts: Sequence[Prompt]) -> None:
         """Let it pass."""
 
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        """Suspect none: no model judges."""
+        return []
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep quiet."""
 

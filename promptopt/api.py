@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     Attributes:
         test: rows the verdict is spoken on; without it they are set aside from `train`.
         proposer: the model that writes prompts; default: the target.
+        judge: the model that a reward such as `judge` asks; it has no default.
         selector: tells the best apart; default `paired_race`.
         program: how one answer is made from model calls; default `single`.
         optimize: parts of the prompt that may be changed (`promptopt.parts`); default the instruction alone.
@@ -72,6 +73,7 @@ class Options(TypedDict, total=False):
 
     test: Source | None
     proposer: Named | LanguageModel | Function
+    judge: Named | LanguageModel | Function
     selector: Named | Selector
     program: Named | Program
     optimize: Sequence[str]

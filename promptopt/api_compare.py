@@ -158,17 +158,19 @@ def _read_run(name: str, given: Given, split: str) -> _Winner:
             raise DataError(name, "its journal does not say what its rows were", do=ON_ONE_JOB)
         cells = journal.cells(prompt.id, split, task["reward"])
         models = journal.get_meta("models")
+        judged = "judge" in journal.bill()
     if not cells:
         raise DataError(name, f"its winner met no {split} rows", do="choose another --split, or give --job")
     lock: dict[str, Any] = load_yaml(folder.lock_file).value
     reward = lock.get("reward", task["reward"])
+    reward = {"name": reward} if isinstance(reward, str) else reward
     target = lock.get("target")
     decoding = target.get("decoding") if isinstance(target, dict) else None
     return _Winner(
         prompt,
         Evaluation(prompt.id, task["reward"], cells),
         task["rows"],
-        {"name": reward} if isinstance(reward, str) else reward,
+        {**reward, "judge": models["judge"]} if judged else reward,
         [models["target"], decoding or lock.get("decoding"), lock.get("samples", 1)],
     )
 
@@ -274,7 +276,8 @@ def _on_job(
         confidence=confidence,
         all_pairs=all_pairs,
     )
-    notes = (*(note for note in seen if note), *result.notes)
+    doubts = run.scorer.judging.check.note
+    notes = (*filter(None, (*seen, doubts)), *result.notes)
     return replace(result, notes=notes, spent=run.ledger.total)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from .calls import Caller
 from .cellfiles import CellFormat, values_of, write_cells
+from .contracts.reward import AsksJudge
 from .data import Stream
 from .errors import ConfigError, JournalError
 from .events import Listener, Notice, Tick, ignore
@@ -23,6 +24,7 @@ from .journal import Journal
 from .ledger import Ledger
 from .partbook import Part, PartBook
 from .prompt import Prompt
+from .proof.canaries import ALARM, JudgeCheck
 from .records import Example, Usage
 from .runfolder import claimed
 from .scoring import Scorer
@@ -109,6 +111,7 @@ class Totals:
         calls: model calls, those of earlier processes included.
         usage: their tokens.
         usd: what they cost.
+        judge_check: what came of all canaries; None where no model judges.
     """
 
     tallies: Mapping[str, Tally]
@@ -117,6 +120,7 @@ class Totals:
     calls: int
     usage: Usage
     usd: float
+    judge_check: JudgeCheck | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Part], setup: Setup) -> Totals:
@@ -125,11 +129,16 @@ class Totals:
         for part in parts:
             for prompt, tally in part.tallies.items():
                 tallies[prompt] = tallies.get(prompt, Tally()) + tally
-        usage = sum((part.usage for part in parts), Usage())
-        price = setup.prices.get("target")
+        ledger = Ledger(prices=setup.prices)
+        for part in parts:
+            for role, (calls, usage) in part.bill.items():
+                ledger.charge(role, calls, usage)
+        spent = ledger.total
+        checks = [part.judge_check for part in parts if part.judge_check is not None]
         return cls(
-            tallies, sum(part.rows for part in parts), len(parts), sum(part.calls for part in parts), usage,
-            price.usd(usage) if price is not None else 0.0,
+            tallies, sum(part.rows for part in parts), len(parts), spent.calls,
+            Usage(spent.prompt_tokens, spent.completion_tokens), spent.usd,
+            sum(checks, JudgeCheck()) if checks else None,
         )  # fmt: skip
 
 
@@ -158,6 +167,7 @@ class BulkScoring:
         self._ledger = Ledger(job.setup.budget, job.setup.prices, elapsed=elapsed)
         self._finished: dict[int, Part] = {}
         self._ticked = 0.0
+        self._alarmed = False
 
     def run(self) -> Totals:
         """Score every part of the shard, and wait for those that others are at.
@@ -185,7 +195,8 @@ class BulkScoring:
         """Whether a part is finished; the first time, its cost is booked."""
         if number not in self._finished and (part := self._book.get(number)) is not None:
             self._finished[number] = part
-            self._ledger.charge("target", part.calls, part.usage, part.seconds)
+            for role, (calls, usage) in part.bill.items():
+                self._ledger.charge(role, calls, usage, part.seconds if role == "target" else 0.0)
             self._forget(number)
         return number in self._finished
 
@@ -226,21 +237,30 @@ class BulkScoring:
                 {setup.task.reward_name: setup.task.reward},
                 decoding=setup.decoding,
                 samples=setup.samples,
-                warn=lambda text: self._listen(Notice(text)),
+                warn=self._warn,
+                canary_rows=examples,
             )
             found = scorer.evaluate(job.prompts, examples, setup.task.reward_name, SPLIT)
             places = {example.id: number * job.size + i for i, example in enumerate(examples)}
             rows = (values_of(places[cell.example], cell) for each in found for cell in each.cells)
             write_cells(job.file(number), rows, job.format)
-            bill = journal.bill().get("target")
+            bill = {role: (call.attempts, call.usage) for role, call in journal.bill().items()}
+        judged = isinstance(setup.task.reward, AsksJudge)
         return Part(
             number,
             len(examples),
-            bill.attempts if bill else 0,
-            bill.usage if bill else Usage(),
+            bill,
             time.monotonic() - begun,
             {evaluation.prompt: Tally.of(evaluation) for evaluation in found},
+            scorer.judging.check if judged else None,
         )
+
+    def _warn(self, text: str) -> None:
+        """Tell what went wrong; of a judge that was talked into scores, in the first part only."""
+        alarm = text.startswith(ALARM)
+        if not (alarm and self._alarmed):
+            self._listen(Notice(text))
+        self._alarmed = self._alarmed or alarm
 
     def _forget(self, number: int) -> None:
         """Delete what only an unfinished part needs."""

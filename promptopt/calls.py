@@ -7,6 +7,7 @@ also across threads.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -407,6 +408,17 @@ class Caller:
     def attempts_per_answer(self, role: str) -> float:
         """Return how many attempts an answer has taken on average; 1 before the first."""
         return max(1.0, self._attempts.get(role, 0) / max(1, self._answers.get(role, 0)))
+
+    def estimate(self, role: str, answers: int) -> Spent:
+        """Estimate what so many answers will take, from the largest call of a role seen so far."""
+        calls = math.ceil(answers * self.attempts_per_answer(role))
+        largest = self.largest.get(role, Usage())
+        usd = self.ledger.price(role).usd(largest)
+        spent = self.ledger.by_role.get(role, Spent())
+        pace = spent.seconds / spent.calls if spent.calls else 0.0
+        return Spent(
+            calls, calls * largest.prompt_tokens, calls * largest.completion_tokens, calls * usd, calls * pace
+        )
 
     def has_answered(self, role: str) -> bool:
         """Whether a model has answered at all, in this run or in one it reuses."""

@@ -21,6 +21,7 @@ from .contracts.model import GenerateRequest, LikelihoodRequest, Request
 from .data import Stream
 from .errors import ConfigError
 from .forecast import DryRun, assumed
+from .judging import ROLE, first_questions
 from .prompt import Prompt
 from .records import Example, Usage
 from .rehearsal import StandIn
@@ -203,16 +204,29 @@ def waves_of_file(
     target = setup.models["target"]
     size = StandIn("target", target.capabilities, "", habits)
     rows, examples = _sample(stream)
-    calls = [
-        size.usage(request)
-        for prompt in chosen
-        for example in examples
-        for request in _requests(setup, prompt, example)
+    size_of_part = part or max(1, PART_CELLS // (len(chosen) * setup.samples))
+    cells = [(prompt, example) for prompt in chosen for example in examples]
+    asked = [size.usage(request) for cell in cells for request in _requests(setup, *cell)]
+    waves = _waves_of(asked, rows, len(examples), size_of_part)
+    if ROLE not in setup.models:
+        return waves
+    opinion = StandIn(ROLE, setup.models[ROLE].capabilities, "", assumed(setup, ROLE))
+    output = math.ceil(habits.reply)
+    judged = [
+        opinion.usage(question) + Usage(output)
+        for _ in range(len(chosen) * setup.samples)
+        for question in first_questions(setup.task.reward, examples)
     ]
-    in_all = round(rows * len(calls) / len(examples))
-    a_row = len(calls) / len(examples)
-    most = max(1, round((part or max(1, PART_CELLS // (len(chosen) * setup.samples))) * a_row))
-    whole, rest = divmod(in_all, most)
+    return [*waves, *_waves_of(judged, rows, len(examples), size_of_part)]
+
+
+def _waves_of(calls: Sequence[Usage], rows: int, looked_at: int, part: int) -> list[Wave]:
+    """Return a wave for each part of a file, given the calls of the rows that were looked at."""
+    if not calls:
+        return []
+    a_row = len(calls) / looked_at
+    most = max(1, round(part * a_row))
+    whole, rest = divmod(round(rows * a_row), most)
     waves = [Wave(_spread(calls, most), whole)] if whole else []
     return [*waves, *([Wave(_spread(calls, rest))] if rest else [])]
 

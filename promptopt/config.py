@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from . import plugins, strict_yaml
+from .contracts.reward import AsksJudge
 from .data import HUB_PREFIX
 from .errors import BadInput, ConfigError, PluginError, did_you_mean
 from .job import DecodingSpec, Job, ModelSpec, PluginSpec
@@ -335,13 +336,22 @@ def _check_plugins(job: Job, places: _Places) -> None:
     for role, spec in {"target": job.target, "proposer": job.proposer, "judge": job.judge}.items():
         if spec is not None:
             _check_plugin("models", (role,), spec.provider, spec, places)
-    if job.proposer is not None and job.proposer.decoding != DecodingSpec():
-        raise ConfigError(
-            places.where(("proposer", "decoding")), "the searcher decides how the proposer writes",
-            do="leave `decoding` out, or give it to the target",
-        )  # fmt: skip
+    for role, spec in {"proposer": job.proposer, "judge": job.judge}.items():
+        if spec is not None and spec.decoding != DecodingSpec():
+            other = "searcher" if role == "proposer" else "reward"
+            raise ConfigError(
+                places.where((role, "decoding")), f"the {other} decides how the {role} writes",
+                do="leave `decoding` out, or give it to the target",
+            )  # fmt: skip
     for key, part in {"reward": job.reward, "selector": job.selector}.items():
         _check_plugin(PLUGINS[key], (key,), part.name, part, places)
+    if job.judge is None and isinstance(
+        plugins.build("rewards", job.reward.name, job.reward.options), AsksJudge
+    ):
+        raise ConfigError(
+            places.where(("reward", "name")), f"the reward {job.reward.name} asks a judge, and none is named",
+            do="add `judge: provider/model`; the target does not judge itself unless you name it there",
+        )  # fmt: skip
     several = len(job.searchers) > 1
     for place, searcher in enumerate(job.searchers):
         path: KeyPath = ("search", place) if several else ("search",)

@@ -191,6 +191,7 @@ class Contest:
             verdict = judge_reused(finals, met[0], seed=setup.seed, groups=self._groups)
         chosen_among = [(c.prompt, c.select) for c in candidates if c.select is not None]
         price = setup.prices.get("target")
+        checks = [one.judge_check for one in studies.values() if one.judge_check is not None]
         return replace(
             study,
             best=best,
@@ -203,6 +204,7 @@ class Contest:
             seconds=sum(run.ledger.elapsed for run in self.runs.values()),
             overlap=overlap(best, seed_prompt, setup.task.splits.search),
             drift=format_drift(*met),
+            judge_check=max(checks, key=lambda check: check.pairs, default=None),
             leaderboard=rank([self._entry(name, studies, found, finals.winner) for name in self.runs]),
         )
 

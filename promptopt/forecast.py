@@ -16,13 +16,17 @@ from typing import NamedTuple
 from .contracts.model import LanguageModel, Request
 from .contracts.searcher import Trains
 from .errors import PromptOptError, UnsupportedError
+from .judging import ROLE
 from .ledger import Spent
 from .plan import proving_units
 from .programs import SelfConsistency, Single
 from .proof.power import Power, rehearsed_power
-from .rehearsal import Habits, Rehearsal, rehearse
+from .rehearsal import SHORT, Habits, Rehearsal, rehearse
 from .setup import Setup
 from .trial import Trial
+
+OPINION = 32
+"""Tokens that a judge is taken to write: a score, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,8 @@ def assumed(setup: Setup, role: str) -> Habits:
     if role == "proposer":
         plain = Habits()
         return replace(plain, reply=plain.instruction / plain.bytes_a_token)
+    if role == ROLE:
+        return Habits(reply=OPINION)
     answers = [len(row.answer.encode("utf-8", "replace")) for row in setup.task.splits.search if row.answer]
     mean = sum(answers) / len(answers) if answers else 16.0
     program = setup.task.seed_prompt.program
@@ -146,7 +152,7 @@ def _notes(
 ) -> list[str]:
     notes = [f"the target is taken to get {habits['target'].right:.0%} of the rows right with your prompt"]
     if elsewhere:
-        roles = " and ".join(elsewhere)
+        roles = _listed(elsewhere)
         size, reply = habits[elsewhere[0]].bytes_a_token, habits[elsewhere[0]].reply
         notes.append(
             f"tokens of {roles} are reckoned at {size:g} bytes each, replies at {reply:.0f} tokens: "
@@ -154,7 +160,16 @@ def _notes(
         )
         if latency is None:
             notes.append(f"seconds of {roles} are not known; say how long an answer takes with --latency")
+    if ROLE in setup.models:
+        differ = habits["target"].reply > SHORT
+        taken = "every output is taken to differ" if differ else "outputs this short are taken to repeat"
+        notes.append(f"{taken}; equal ones are judged once")
     unpriced = [role for role in setup.models if role not in setup.prices]
     if unpriced:
-        notes.append(f"the price of {' and '.join(unpriced)} is not known; set `price` for dollars")
+        notes.append(f"the price of {_listed(unpriced)} is not known; set `price` for dollars")
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

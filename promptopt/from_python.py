@@ -15,6 +15,7 @@ from .contracts.reward import Reward
 from .contracts.searcher import Searcher
 from .data import Columns, Rows, Source
 from .errors import ConfigError
+from .judging import check_judge
 from .parts import open_parts
 from .programs import program_from_dict
 from .prompt import Prompt
@@ -43,9 +44,11 @@ def setup_from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -
     open_parts(names, prompt)
     reward, reward_name = read_reward(parts["reward"])
     target, price = read_model(parts["target"], "target")
-    proposer, proposer_price = (
-        read_model(parts["proposer"], "proposer") if "proposer" in parts else (target, price)
-    )
+    given = {role: read_model(parts[role], role) for role in ("proposer", "judge") if role in parts}
+    roles = {"target": (target, price), "proposer": (target, price), **given}
+    models = {role: model for role, (model, _) in roles.items()}
+    prices = {role: its for role, (_, its) in roles.items()}
+    check_judge(reward, models, splits.search)
     task = Task(
         splits,
         rows.fields,
@@ -60,7 +63,6 @@ def setup_from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -
         Objective, {"name": objective} if isinstance(objective, str) else objective, "objective"
     )
     weighed.check(price)
-    prices = {"target": price, "proposer": proposer_price}
     searchers = _searchers(parts["search"])
     check_searchers(searchers, task)
     if budget.usd is not None and None in prices.values():
@@ -70,7 +72,7 @@ def setup_from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -
     return Setup(
         name=parts.get("name", "run"),
         task=task,
-        models={"target": target, "proposer": proposer},
+        models=models,
         prices={role: known for role, known in prices.items() if known is not None},
         decoding=replace(parts.get("decoding", Decoding()), seed=seed),
         searcher=searchers[0][1],
@@ -166,8 +168,8 @@ def _plugin(kind: plugins.Kind, given: Any) -> Any:
 def _lock(parts: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
     """Describe a run started from Python: enough to tell whether another one is the same."""
     told = (
-        "target", "proposer", "reward", "search", "selector", "program", "optimize", "decoding", "seed",
-        "samples",
+        "target", "proposer", "judge", "reward", "search", "selector", "program", "optimize", "decoding",
+        "seed", "samples",
     )  # fmt: skip
     described = {
         key: _describe(parts[key]) for key in (*told, "finalists", "objective", "sizes") if key in parts

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import JournalError
 from .journal import Call, Journal
+from .proof.canaries import JudgeCheck
 from .records import Usage, digest
 from .tally import Tally
 
@@ -22,37 +23,42 @@ class Part:
     Attributes:
         number: its place in the source, from 0.
         rows: how many rows it has.
-        calls: model calls that it took, lost ones included.
-        usage: their tokens.
+        bill: model calls that it took, lost ones included, and their tokens, by role.
         seconds: that it took.
         tallies: what its cells add up to, by prompt.
+        judge_check: what came of its canaries; None where no model judges.
     """
 
     number: int
     rows: int
-    calls: int = 0
-    usage: Usage = Usage()
+    bill: Mapping[str, tuple[int, Usage]] = field(default_factory=dict)
     seconds: float = 0.0
     tallies: Mapping[str, Tally] = field(default_factory=dict)
+    judge_check: JudgeCheck | None = None
+
+    @property
+    def took(self) -> tuple[int, Usage]:
+        """Calls and tokens of all roles together."""
+        return sum(n for n, _ in self.bill.values()), sum((u for _, u in self.bill.values()), Usage())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {
             "number": self.number,
             "rows": self.rows,
-            "calls": self.calls,
-            "tokens": [self.usage.prompt_tokens, self.usage.completion_tokens],
+            "bill": {role: [calls, *astuple(usage)] for role, (calls, usage) in self.bill.items()},
             "seconds": self.seconds,
             "tallies": {prompt: tally.to_dict() for prompt, tally in self.tallies.items()},
+            **({} if self.judge_check is None else {"judge_check": self.judge_check.to_dict()}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Part:
         """Read what `to_dict` wrote."""
         tallies = {prompt: Tally.from_dict(tally) for prompt, tally in data["tallies"].items()}
-        return cls(
-            data["number"], data["rows"], data["calls"], Usage(*data["tokens"]), data["seconds"], tallies
-        )
+        bill = {role: (calls, Usage(*tokens)) for role, (calls, *tokens) in data["bill"].items()}
+        check = JudgeCheck.from_dict(data["judge_check"]) if "judge_check" in data else None
+        return cls(data["number"], data["rows"], bill, data["seconds"], tallies, check)
 
 
 class PartBook(Protocol):
@@ -154,7 +160,8 @@ class StudyBook:
 
     def put(self, part: Part) -> None:
         """Note a part in the study, and end the lease."""
-        call = Call(part.to_dict(), part.calls, part.usage, part.seconds)
+        calls, usage = part.took
+        call = Call(part.to_dict(), calls, usage, part.seconds)
         self._journal.put_call(self._key(part.number), "target", f'{{"part":{part.number}}}', call)
         self._journal.release([self._key(part.number)])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from .contracts.model import GenerateRequest, LikelihoodRequest, Request
-from .contracts.reward import OptionScore, Output, Reward
+from .contracts.reward import AsksJudge, OptionScore, Output, Reward
 from .contracts.searcher import ParticularSearcher
 from .errors import BadInput, ConfigError, DataError
+from .judging import ROLE, calls_of_canaries, first_questions
 from .keys import worst_case
 from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed, unscaled_power
 from .records import Budget, Example, Usage
@@ -26,8 +28,8 @@ class Plan:
 
     Attributes:
         rows: number of search, select and test rows.
-        baseline_calls: target calls to score the seed prompt on the search rows.
-        final_calls: target calls to choose among the finalists and to prove the winner, at most.
+        baseline_calls: calls of target and judge to score the seed prompt on the search rows.
+        final_calls: calls of both to choose among the finalists and to prove the winner, at most.
         final_usd: US dollars of those, at worst.
         budget: the caps; None is no cap.
         fewest_calls: calls that the baseline, a choice between two, and the proof need at least.
@@ -75,25 +77,32 @@ def make_plan(setup: Setup) -> Plan:
     for searcher in setup.entrants.values() or (setup.searcher,):
         if isinstance(searcher, ParticularSearcher):
             searcher.check_target(setup.models["target"])
-    notes = _warnings(setup)
-    calls, bound, least = _per_row(setup)
+    notes = _warnings(setup) + _notes_on_judge(setup)
+    asked = [_asked_of_target(setup), *_asked_of_judge(setup)]
     searchers = max(1, len(setup.entrants))
-    calls *= searchers  # each pays for its own baseline and finals, as if it were alone
-    fewest = (len(search) + 2 * len(select) + 2 * n_test) * calls
-    final = ((setup.finalists + 1) * len(select) + 2 * n_test) * calls
-    price = setup.prices.get("target")
+    at_first = calls_of_canaries(task.reward, search) * searchers
+    calls = sum(one.calls for one in asked) * searchers  # each pays for its own, as if it were alone
+    fewest_rows, final_rows = (finalists * len(select) + 2 * n_test for finalists in (2, setup.finalists + 1))
+    fewest = (len(search) + fewest_rows) * calls + at_first
     cap = setup.budget
     if cap.calls is not None and cap.calls < fewest:
         raise _too_small("calls", cap.calls, str(fewest), searchers)
-    if cap.tokens is not None and cap.tokens < fewest * least.tokens:
-        raise _too_small("tokens", cap.tokens, f"more than {fewest * least.tokens}", searchers)
-    if cap.usd is not None and price is not None and cap.usd < fewest * price.usd(least):
-        raise _too_small("usd", cap.usd, f"more than {fewest * price.usd(least):.4f}", searchers)
+    rows = (len(search) + fewest_rows) * searchers
+    tokens = rows * sum(one.calls * one.least.tokens for one in asked)
+    if cap.tokens is not None and cap.tokens < tokens:
+        raise _too_small("tokens", cap.tokens, f"more than {tokens}", searchers)
+    usd = rows * sum(
+        one.calls * setup.prices[one.role].usd(one.least) for one in asked if one.role in setup.prices
+    )
+    if cap.usd is not None and cap.usd < usd:
+        raise _too_small("usd", cap.usd, f"more than {usd:.4f}", searchers)
+    priced = all(one.role in setup.prices for one in asked)
+    worst = sum(one.calls * setup.prices[one.role].usd(one.worst) for one in asked) if priced else math.nan
     return Plan(
         rows=(len(search), len(select), n_test),
-        baseline_calls=len(search) * calls,
-        final_calls=final,
-        final_usd=final * price.usd(bound) if price is not None else math.nan,
+        baseline_calls=len(search) * calls + at_first,
+        final_calls=final_rows * calls,
+        final_usd=final_rows * searchers * worst,
         budget=cap,
         fewest_calls=fewest,
         power=make_power(setup),
@@ -140,6 +149,17 @@ def _warnings(setup: Setup) -> tuple[str, ...]:
     )
 
 
+def _notes_on_judge(setup: Setup) -> tuple[str, ...]:
+    judge = setup.models.get(ROLE)
+    if judge is None:
+        return ()
+    if not isinstance(setup.task.reward, AsksJudge):
+        return (f"the reward {setup.task.reward_name} asks no judge; use `reward: judge`, or leave it out",)
+    if judge.identity == setup.models["target"].identity:
+        return ("the target judges itself: models tend to favour what they wrote (Zheng et al. 2023, 3.3)",)
+    return ()
+
+
 def _check_row(reward: Reward, row: Example) -> None:
     """Judge an empty output: a row that cannot be judged says so before anything is bought."""
     if reward.needs == "options" and not row.options:
@@ -147,6 +167,8 @@ def _check_row(reward: Reward, row: Example) -> None:
     if reward.needs == "likelihood" and not row.answers:
         raise DataError(f"row {row.id}", "has no answer whose likelihood could be scored", do="add one")
     options = tuple(OptionScore(option, -1.0, 1) for option in row.options)
+    if isinstance(reward, AsksJudge):
+        return
     try:
         reward(row, Output(logprob=-1.0, tokens=1, options=options))
     except Exception as error:  # a reward may choke on an empty output: only bad rows stop the run
@@ -164,18 +186,47 @@ def _too_small(key: str, got: object, need: str, searchers: int) -> ConfigError:
     )
 
 
-def _per_row(setup: Setup) -> tuple[int, Usage, Usage]:
-    """Return calls per row, and the worst and the best case of one call, over the search rows."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a row takes of one model.
+
+    Attributes:
+        role: whose calls.
+        calls: for one row, all samples together.
+        worst: most tokens of a call, over the search rows.
+        least: fewest.
+    """
+
+    role: str
+    calls: int
+    worst: Usage
+    least: Usage
+
+    @classmethod
+    def of(cls, role: str, calls: int, requests: Sequence[Request], more: int = 0) -> _Asked:
+        """Look at what is asked for the search rows; `more` bytes may come to each request."""
+        bounds = [worst_case(request) for request in requests]
+        worst = Usage(max(b.prompt_tokens for b in bounds) + more, max(b.completion_tokens for b in bounds))
+        texts = [sum(len(message.content.encode()) for message in request.messages) for request in requests]
+        return cls(role, max(calls, 1), worst, Usage(min(texts) // LONGEST_TOKEN, 0))
+
+
+def _asked_of_target(setup: Setup) -> _Asked:
     task = setup.task
     rows = task.splits.search
     calls = setup.samples * task.seed_prompt.program.calls
     if task.reward.needs != "text":
         calls = max(len(row.options) for row in rows) if task.reward.needs == "options" else 1
-    requests = [_request(setup, row) for row in rows]
-    bounds = [worst_case(request) for request in requests]
-    worst = Usage(max(b.prompt_tokens for b in bounds), max(b.completion_tokens for b in bounds))
-    texts = [sum(len(message.content.encode()) for message in request.messages) for request in requests]
-    return max(calls, 1), worst, Usage(min(texts) // LONGEST_TOKEN, 0)
+    return _Asked.of("target", calls, [_request(setup, row) for row in rows])
+
+
+def _asked_of_judge(setup: Setup) -> list[_Asked]:
+    """Return what a row takes of the judge, each output judged anew, each first reply a score."""
+    rows = setup.task.splits.search
+    requests = first_questions(setup.task.reward, rows)
+    longest = setup.decoding.max_tokens * LONGEST_TOKEN
+    calls = setup.samples * math.ceil(len(requests) / len(rows))
+    return [_Asked.of(ROLE, calls, requests, longest)] if requests else []
 
 
 def _request(setup: Setup, row: Example) -> Request:

@@ -3,7 +3,8 @@
 The searcher, the selector, the finals and the budget are the real ones, so that searchers of third parties
 are foreseen too. Only who answers is not: prompts have qualities drawn around that of the seed prompt, rows
 have difficulties, and whether a prompt gets a row right is drawn with the odds of both (the Rasch model;
-Rasch 1960). The real reward is not asked: what a stand-in says is right or wrong by its first character.
+Rasch 1960). The real reward does not score: what a stand-in says is right or wrong by its first character. If
+it asks a judge, its questions are asked of a stand-in.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .contracts.model import (
     Request,
     always,
 )
-from .contracts.reward import Needs, Output
+from .contracts.reward import AsksJudge, Canary, Needs, Output, Reward
 from .errors import BudgetExhausted
 from .journal import Journal
 from .ledger import Spent
@@ -41,6 +42,9 @@ SPREAD = 0.6
 """Standard deviation of the prompts' qualities, in logits."""
 DIFFICULTY = 1.5
 """Standard deviation of the rows' difficulties, in logits."""
+SHORT = 8
+"""Tokens of a reply up to which all right replies to a row are taken to be equal, and all wrong ones: a judge
+is asked about equal replies once."""
 PROPOSED = re.compile(r"Rehearsal ([0-9a-f]{8})[\w ]*\.")
 
 
@@ -136,7 +140,10 @@ class StandIn:
 
     def _reply(self, request: GenerateRequest) -> str:
         length = round(self.habits.reply * self.habits.bytes_a_token)
-        return ("1" if self._is_right(request.messages) else "0") + (" so" * length)[: max(0, length - 1)]
+        said = "1" if self._is_right(request.messages) else "0"
+        if self.habits.reply > SHORT:
+            said += digest([[list(message) for message in request.messages], request.sample], 8)
+        return said + (" so" * length)[: max(0, length - len(said))]
 
     def _is_right(self, messages: Sequence[Message]) -> bool:
         return _uniform("draw", [list(message) for message in messages]) < self._chance_to_be_right(messages)
@@ -185,6 +192,36 @@ class StandInReward:
         return text[:1]
 
 
+@dataclass
+class StandInJudged(StandInReward):
+    """Judges stand-ins likewise, but has the judge asked all that the real reward asks first.
+
+    Attributes:
+        real: the reward.
+    """
+
+    real: AsksJudge
+
+    @property
+    def canary_every(self) -> int:
+        """Return the reward's."""
+        return self.real.canary_every
+
+    def questions(self, example: Example, output: Output) -> tuple[Request, ...]:
+        """Return the reward's first questions; each reply is taken to be a score."""
+        return () if output.opinions else self.real.questions(example, output)
+
+    def make_canaries(self, rows: Sequence[Example], turn: int) -> tuple[Canary, ...]:
+        """Return the reward's."""
+        return self.real.make_canaries(rows, turn)
+
+
+def _in_place_of(reward: Reward) -> StandInReward:
+    return (
+        StandInJudged(reward.needs, reward) if isinstance(reward, AsksJudge) else StandInReward(reward.needs)
+    )
+
+
 @dataclass(frozen=True)
 class Rehearsal:
     """What a run asked for.
@@ -218,7 +255,7 @@ def rehearse(
     for role, model in setup.models.items():
         kind = ProposingStandIn if role == "proposer" else StandIn
         stand_ins[role] = kind(role, model.capabilities, instruction, habits[role])
-    task = replace(setup.task, reward=StandInReward(setup.task.reward.needs))
+    task = replace(setup.task, reward=_in_place_of(setup.task.reward))
     budget = replace(setup.budget, minutes=None)
     played = replace(setup, models=stand_ins, task=task, budget=budget)
     journal = Journal()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from .calls import Caller
+from .judging import ROLE, calls_of_canaries
 from .ledger import Spent
 from .prompt import Prompt
-from .records import Usage
 from .scoring import Scorer
 from .session import Candidates
 from .setup import Setup
@@ -25,6 +24,7 @@ class Reserve:
         self._caller = caller
         self._scorer = scorer
         self._candidates = candidates
+        self._canaries = calls_of_canaries(setup.task.reward, setup.task.splits.search)
         self._decided: dict[int, int] = {}  # finalists to hold back for, by calls a cell
 
     def hold(self) -> None:
@@ -79,14 +79,10 @@ class Reserve:
         )
 
     def _cost(self, finalists: int, per_cell: int) -> Spent:
-        """Estimate choosing among `finalists` and proving, from the largest target call seen so far."""
-        splits, ledger = self._setup.task.splits, self._caller.ledger
-        cells = (finalists + 1) * len(splits.select) + 2 * splits.n_test
-        calls = math.ceil(cells * per_cell * self._caller.attempts_per_answer("target"))
-        largest = self._caller.largest.get("target", Usage())
-        usd = ledger.price("target").usd(largest)
-        spent = ledger.by_role.get("target", Spent())
-        pace = spent.seconds / spent.calls if spent.calls else 0.0
-        return Spent(
-            calls, calls * largest.prompt_tokens, calls * largest.completion_tokens, calls * usd, calls * pace
-        )
+        """Estimate choosing among `finalists` and proving, from the largest calls seen so far."""
+        task = self._setup.task
+        cells = (finalists + 1) * len(task.splits.select) + 2 * task.splits.n_test
+        cost = self._caller.estimate("target", cells * per_cell)
+        if judged := self._scorer.judge_calls_per_cell(task.splits.search, task.reward_name):
+            cost += self._caller.estimate(ROLE, cells * judged + self._canaries)
+        return cost

@@ -1,4 +1,4 @@
-"""From prompts and rows to cells: render, run the prompt's program, judge, journal.
+"""From prompts and rows to cells: render, run the prompt's program, score, journal.
 
 All prompts of a call meet the same rows (LAW 3). The programs of all cells run side by side, so that
 each wave of model calls is one batch. A cell that is known is never computed again.
@@ -7,7 +7,7 @@ each wave of model calls is one batch. A cell that is known is never computed ag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from .contracts.model import (
     Outcome,
     Request,
 )
-from .contracts.reward import OptionScore, Output, Reward
+from .contracts.reward import AsksJudge, OptionScore, Output, Reward, Unscorable
 from .deadline import Deadline
 from .errors import (
     BudgetExhausted,
@@ -35,6 +35,7 @@ from .errors import (
     shorten,
 )
 from .journal import Journal
+from .judging import Judging, failure_of, first_questions
 from .programs import Ask, Run, Single
 from .prompt import Prompt
 from .records import Cell, Evaluation, Example, Message, Score, Usage
@@ -72,6 +73,7 @@ class Scorer:
         decoding: how the target decodes.
         samples: answers per prompt and row; a row's value is their mean.
         warn: told one line the first time something fails.
+        canary_rows: that a judge is watched with, where one is asked.
     """
 
     def __init__(
@@ -83,9 +85,11 @@ class Scorer:
         decoding: Decoding,
         samples: int = 1,
         warn: Callable[[str], None] = print,
+        canary_rows: Sequence[Example] = (),
     ) -> None:
         """Start with no cells."""
         self.rewards = dict(rewards)
+        self.judging = Judging(caller, canary_rows, warn)
         self._caller = caller
         self._journal = journal
         self._decoding = decoding
@@ -110,6 +114,11 @@ class Scorer:
                 return max((len(example.options) for example in examples), default=1)
             case _:
                 return 1
+
+    def judge_calls_per_cell(self, examples: Sequence[Example], reward: str) -> int:
+        """Return the judge's calls that one row needs, all samples together, if each reply is a score."""
+        asked = first_questions(self.rewards[reward], examples[:1])
+        return len(asked) * (self._samples if self.rewards[reward].needs == "text" else 1)
 
     def finished(
         self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str, split: str
@@ -151,8 +160,8 @@ class Scorer:
             for sample in range(samples)
         )
         missing = (slot for slot in slots if _key(slot, reward) not in self._cells)
-        for chunk in _chunks(missing, CHUNK):
-            self._fill(chunk, reward, split, partial(self._ask, buy=buy))
+        while chunk := list(islice(missing, self._at_once(prompts, examples, reward) if buy else CHUNK)):
+            self._fill(chunk, reward, split, buy)
         return [
             Evaluation(
                 prompt.id,
@@ -162,27 +171,56 @@ class Scorer:
             for prompt in prompts
         ]
 
-    def _fill(self, slots: list[_Slot], reward: str, split: str, ask: _AskModel) -> None:
+    def _at_once(self, prompts: Sequence[Prompt], examples: Sequence[Example], reward: str) -> int:
+        """Return how many cells to fill in one batch: a prompt's, or as many more as can be judged, too."""
+        judged = self.judge_calls_per_cell(examples, reward)
+        if not judged:
+            return CHUNK
+        asked = max((self.calls_per_cell(prompt, examples, reward) for prompt in prompts), default=1)
+        rows = self.judging.rows_in_budget(asked, judged)
+        return min(CHUNK, max(len(examples), rows) * self._samples)
+
+    def _fill(self, slots: list[_Slot], reward: str, split: str, buy: bool) -> None:
         judge = self.rewards[reward]
         produce = {"text": self._replies, "likelihood": self._likelihoods, "options": self._option_scores}
-        made = produce[judge.needs](slots, judge, ask)
-        cells = [self._judge(slot, *one, judge) for slot, one in zip(slots, made, strict=True)]
+        if buy and isinstance(judge, AsksJudge):
+            self.judging.watch(reward, judge, len(slots))
+        made = produce[judge.needs](slots, judge, partial(self._ask, buy=buy))
+        if isinstance(judge, AsksJudge):
+            made = self._judged(slots, made, judge, buy)
+        cells = [self._score(slot, *one, judge) for slot, one in zip(slots, made, strict=True)]
         for slot, cell in zip(slots, cells, strict=True):
             self._cells[_key(slot, reward)] = cell
         self._journal.put_cells(split, [_row(cell, reward) for cell in cells])
 
-    def _judge(self, slot: _Slot, output: Output | Failure, usage: Usage, reward: Reward) -> Cell:
+    def _judged(self, slots: list[_Slot], made: list[_Made], reward: AsksJudge, buy: bool) -> list[_Made]:
+        """Add the judge's opinions to what was answered; what the judge takes is no cost of the answer."""
+        places = [place for place, (output, _) in enumerate(made) if isinstance(output, Output)]
+        judged = [
+            (slots[place].example, output) for place in places if isinstance(output := made[place][0], Output)
+        ]
+        for place, output in zip(places, self.judging.consult(judged, reward, buy=buy), strict=True):
+            made[place] = output, made[place][1]
+        return made
+
+    def _score(self, slot: _Slot, output: Output | Failure, usage: Usage, reward: Reward) -> Cell:
         cell = partial(Cell, slot.prompt.id, slot.example.id, slot.sample, usage=usage)
         if isinstance(output, Failure):
             reason = f"{output.reason}: {output.message}"
             self._warn_once(reason, slot)
             return cell(status="failed", reason=reason)
         cell = partial(cell, output=output.text, trace=output.trace)
+        if (failure := failure_of(output)) is not None:
+            reason = f"judge: {failure.reason}: {failure.message}"
+            self._warn_once(reason, slot)
+            return cell(status="failed", reason=reason)
         try:
             score = self._in_time(reward, slot.example, output)
         except TimeoutError as error:
             self._count_hang(slot, error)
             reason = f"reward: {error}"
+        except Unscorable as error:
+            reason = f"judge: unreadable: {error}"
         except Exception as error:  # a reward is user code: its failure is this cell's, not the run's
             reason = f"reward: {type(error).__name__}: {error}"
         else:
@@ -359,9 +397,3 @@ def _likelihood_output(outcome: Outcome) -> Output | Failure:
     if isinstance(outcome, Completion):
         return Failure("malformed", "a completion came back where a likelihood was asked for")
     return Output(logprob=outcome.logprob, tokens=outcome.tokens)
-
-
-def _chunks(slots: Iterable[_Slot], size: int) -> Iterator[list[_Slot]]:
-    source = iter(slots)
-    while chunk := list(islice(source, size)):
-        yield chunk

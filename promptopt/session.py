@@ -24,6 +24,7 @@ from .contracts.model import (
     LikelihoodRequest,
     Request,
 )
+from .contracts.reward import AsksJudge
 from .contracts.searcher import SearchTask
 from .contracts.selector import Selector
 from .errors import BudgetExhausted, ConfigError, SealedSplit, UnsupportedError
@@ -305,6 +306,15 @@ class RunSession:
         """Keep prompts from winning, and those that say the same."""
         firsts = map(self._memory.first, prompts)
         self._candidates.rule_out([prompt for prompt in firsts if prompt != self.task.seed_prompt])
+
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        """Return those whose outputs on these rows talk the judge into scores."""
+        reward, judging = self._scorer.rewards[self._reward], self._scorer.judging
+        if not isinstance(reward, AsksJudge) or not judging.check.fooled:
+            return []
+        baseline, *evaluations = self.score([self.task.seed_prompt, *prompts], rows)
+        found = {each.prompt for each in judging.suspects(evaluations, baseline, rows, reward)}
+        return [prompt for prompt in prompts if prompt.id in found]
 
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep a line, and the data behind it, for the result."""

@@ -16,6 +16,7 @@ from .contracts.tracker import Tracker
 from .data import Columns, Rows
 from .errors import ConfigError
 from .job import Job, ModelSpec, PluginSpec
+from .judging import check_judge
 from .parts import open_parts
 from .proof.pareto import Objective
 from .records import Budget, Price, digest
@@ -90,10 +91,12 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
     decoding = job.target.decoding
     searchers = [(spec.name, build_plugin("searchers", spec)) for spec in job.searchers]
     check_searchers(searchers, task)
+    models = build_models(job.roles)
+    check_judge(reward, models, splits.search)
     return Setup(
         name=job.name,
         task=task,
-        models=build_models(job.roles),
+        models=models,
         prices=job.prices,
         decoding=Decoding(decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.stop, job.seed),
         searcher=searchers[0][1],

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .calls import Caller, never
+from .contracts.reward import AsksJudge
 from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
@@ -20,6 +21,7 @@ from .journal import Journal
 from .ledger import Ledger, Spent
 from .plan import make_power, proving_units
 from .prompt import Prompt
+from .proof.canaries import JudgeCheck
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
 from .proof.guards import format_drift, overlap
@@ -121,6 +123,7 @@ class Run:
             decoding=setup.decoding,
             samples=setup.samples,
             warn=lambda text: listen(Notice(text)),
+            canary_rows=task.splits.search,
         )
         self.candidates = Candidates(journal, task.reward_name, listen)
         self._reserve = Reserve(setup, self.caller, self.scorer, self.candidates)
@@ -253,6 +256,7 @@ class Run:
         else:
             met = found.chosen_on
             verdict = judge_reused(finals, met[0], seed=seed, groups=self._groups)
+        judge_check = self._judge_check(found.chosen_on)
         candidates = self.summaries()
         chosen_among = [(c.prompt, c.select) for c in candidates if c.select is not None]
         objective = self.setup.objective
@@ -272,8 +276,21 @@ class Run:
             power=power or make_power(self.setup),
             overlap=overlap(best, task.seed_prompt, task.splits.search),
             drift=format_drift(*met),
+            judge_check=judge_check,
             search_notes=tuple(self._notes),
         )
+
+    def _judge_check(self, met: Sequence[Evaluation]) -> JudgeCheck | None:
+        """Send the last canaries, and look at the winner's outputs; None where no model judges."""
+        task, judging = self.setup.task, self.scorer.judging
+        if not isinstance(task.reward, AsksJudge):
+            return None
+        judging.send_canaries(task.reward_name, task.reward)
+        try:
+            suspect = bool(judging.suspects(met[1:], met[0], task.splits.select, task.reward))
+        except BudgetExhausted:
+            suspect = False
+        return replace(judging.check, winner=suspect)
 
     # --- the parts of stages -------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .leaderboard import Entry
 from .ledger import Spent
 from .prompt import Prompt
+from .proof.canaries import JudgeCheck
 from .proof.finals import Finals
 from .proof.gap import Gap
 from .proof.guards import FormatDrift, Overlap
@@ -65,6 +66,7 @@ class Study:
         power: what the rows of the verdict could show at all.
         overlap: what the winner repeats of search rows.
         drift: whether the winner's replies still read as answers.
+        judge_check: whether the judge can be talked into scores; None where no model judges.
         leaderboard: the searchers that competed, best first on the test rows; empty for one alone.
         search_notes: what the searcher says of its search.
     """
@@ -84,14 +86,15 @@ class Study:
     power: Power | None = None
     overlap: Overlap | None = None
     drift: FormatDrift | None = None
+    judge_check: JudgeCheck | None = None
     leaderboard: tuple[Entry, ...] = ()
     search_notes: tuple[SearchNote, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know besides the verdict: its notes, and what the guards found."""
-        leak = self.overlap.note if self.overlap is not None else ""
-        return (*self.verdict.notes, leak) if leak else self.verdict.notes
+        guards = (guard.note for guard in (self.overlap, self.judge_check) if guard is not None)
+        return (*self.verdict.notes, *filter(None, guards))
 
     @property
     def total(self) -> Spent:
@@ -107,6 +110,7 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data: what `result.json` holds."""
+        judged = {} if self.judge_check is None else {"judge": self.judge_check.to_dict()}
         return {
             "verdict": self.verdict.to_dict(),
             "line": self.verdict.line,
@@ -115,7 +119,7 @@ class Study:
             "finals": _plain(self.finals),
             "gap": _plain(self.gap),
             "power": _plain(self.power),
-            "guards": {"overlap": _plain(self.overlap), "format": _plain(self.drift)},
+            "guards": {"overlap": _plain(self.overlap), "format": _plain(self.drift), **judged},
             "search_notes": [{"text": note.text, "data": note.data} for note in self.search_notes],
             "candidates": len(self.candidates),
             "objective": asdict(self.objective),

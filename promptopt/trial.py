@@ -26,7 +26,7 @@ from .contracts.model import (
     LikelihoodRequest,
     Request,
 )
-from .contracts.reward import Needs, OptionScore, Output
+from .contracts.reward import AsksJudge, Needs, OptionScore, Output
 from .programs import Single
 from .records import Example, Message
 from .rehearsal import PROPOSED, Habits, Rehearsal
@@ -230,9 +230,9 @@ def _variety(drawn: int, different: int) -> int | None:
 
 
 def _seed_scores(setup: Setup, outcomes: Sequence[Completion | Likelihood | Failure]) -> list[float]:
-    """Return the seed prompt's scores on the first search rows, where a program makes one call an answer."""
+    """Return the seed prompt's scores on the first search rows, where one call of the target decides each."""
     task, left = setup.task, iter(outcomes)
-    if not isinstance(task.seed_prompt.program, Single):
+    if not isinstance(task.seed_prompt.program, Single) or isinstance(task.reward, AsksJudge):
         return []
     scores = []
     for row in (row for row in task.splits.search for _ in range(setup.samples)):

@@ -2,6 +2,9 @@
 
 Every group of a step meets the same rows and every step other ones, so that a proposal cannot live off the
 rows of one step; what is proposed again meets rows it does not know yet.
+
+Where the reward asks a judge that its canaries have shown to fall for it, proposals are looked at once more:
+those whose outputs talk the judge into their scores earn nothing, so that the generator does not learn to.
 """
 
 from __future__ import annotations
@@ -105,6 +108,8 @@ class Judge:
         block: rows of a step.
         max_chars: longer texts cannot be used.
         archive: where everything scored is kept.
+        suspects: texts whose scores the judge was talked into (`Session.suspects`): they earn what a text
+            that cannot be used does, and are kept nowhere.
     """
 
     session: Session
@@ -113,6 +118,7 @@ class Judge:
     block: int
     max_chars: int
     archive: Archive = field(default_factory=Archive)
+    suspects: set[str] = field(default_factory=set)
 
     def judge(self, step: int, asks: Sequence[Ask], texts: Sequence[str | None]) -> Judged:
         """Score a step's proposals.
@@ -129,6 +135,7 @@ class Judge:
         read = [None if text is None else self._read(text) for text in texts]
         groups = [read[place : place + size] for place in range(0, len(read), size)]
         scores = self._score(step, asks, groups)
+        groups = [[None if text in self.suspects else text for text in group] for group in groups]
         rewards = [
             reward for group, its in zip(groups, scores, strict=True) for reward in self._shape(group, its)
         ]
@@ -151,7 +158,9 @@ class Judge:
 
     def _read(self, text: str) -> str | None:
         found = read_one(text, self.max_chars)
-        return None if found is None or copies_pair(found, self.session.task.rows) else found
+        if found is None or found in self.suspects or copies_pair(found, self.session.task.rows):
+            return None
+        return found
 
     def _score(
         self, step: int, asks: Sequence[Ask], groups: Sequence[Sequence[str | None]]
@@ -181,11 +190,15 @@ class Judge:
             if signal is None
             else self.session.score(list(prompts.values()), rows, signal)
         )
+        talked = self.session.suspects(list(prompts.values()), rows)
+        self.session.rule_out(talked)
+        self.suspects.update(prompt.instruction for prompt in talked)
         scored: dict[str, _Scored] = {}
         for text, evaluation, extra in zip(prompts, found, signals, strict=True):
-            self.archive.add(prompts[text], evaluation)
-            scored[text] = _Scored(evaluation, extra)
-        return [None if text is None else scored[text] for text in texts]
+            if text not in self.suspects:
+                self.archive.add(prompts[text], evaluation)
+                scored[text] = _Scored(evaluation, extra)
+        return [None if text is None else scored.get(text) for text in texts]
 
     # --- shaping -------------------------------------------------------------------------------------
 

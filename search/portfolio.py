@@ -259,6 +259,9 @@ class _Slice:
     def rule_out(self, prompts: Sequence[Prompt]) -> None:
         self._session.rule_out(prompts)
 
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        return self._session.suspects(prompts, rows)
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         self._session.report(text, data)
 

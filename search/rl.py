@@ -50,8 +50,8 @@ class RL:
 
     Each step asks the generator `groups` times for `group_size` proposals. All of a step meet the same search
     rows, the next step's meet other ones. A proposal's reward is its mean score, shaped (`Shaping`); texts
-    that cannot be used or quote a search row earn less than any other. GRPO compares the proposals of a
-    group with each other (`Training`).
+    that cannot be used, quote a search row or talk a judge into scores earn less than any other. GRPO
+    compares the proposals of a group with each other (`Training`).
 
     What is sought is a prompt, so the product is the archive of everything scored, not the last policy: the
     best by shrunken mean go to the run's selector, with the prompts to beat. The trained generator is kept in
@@ -130,6 +130,11 @@ class RL:
         run = _Run(self, session, asker)
         run.train()
         archive = run.judge.archive
+        if count := len(run.judge.suspects):
+            session.report(
+                f"rl: {count} proposal{'s' * (count > 1)} talked the judge into scores, and were left out",
+                {"suspects": sorted(run.judge.suspects)},
+            )
         if run.curves.points and not archive.prompts:
             raise ModelError(
                 "searcher rl",
@@ -227,7 +232,7 @@ class _Run:
     def _start_again(self) -> None:
         shutil.rmtree(self.folder)
         self.folder.mkdir()
-        self.judge = replace(self.judge, archive=Archive())
+        self.judge = replace(self.judge, archive=Archive(), suspects=set())
         list(self.curves.begin(0))
 
     def _judge(self, step: int, texts: Sequence[str | None]) -> Sequence[float | None]:

@@ -298,19 +298,51 @@ LOAD = {
     ),
 }
 
+JUDGE = {
+    "text that talks to a judge which falls for it": (
+        "faults/test_judge::test_a_judge_that_falls_for_injected_text_raises_an_alarm_everywhere",
+        "faults/test_judge::test_a_prompt_that_talks_the_judge_into_scores_does_not_win_in_silence",
+        "test_judging::test_prompts_that_earn_as_much_for_other_rows_are_suspect_and_good_ones_are_not",
+    ),
+    "text that talks to a judge which does not": (
+        "faults/test_judge::test_a_judge_that_looks_at_the_output_alone_raises_none",
+    ),
+    "text that closes the delimiters": (
+        "faults/test_judge::test_no_output_escapes_from_between_its_marks",
+        "rewards/test_judge::test_no_text_holds_the_mark_around_it_whatever_it_guesses",
+        "rewards/test_judge::test_output_that_closes_the_delimiters_and_writes_a_reply_stays_between_them",
+    ),
+    "a generator that learns to talk to the judge": (
+        "search/test_rl::test_what_talks_a_judge_into_scores_is_left_out_of_training_archive_and_finals",
+        "search/test_rl_judge::"
+        "test_a_text_that_talks_the_judge_into_scores_earns_what_cannot_be_used_does_and_is_kept_nowhere",
+    ),
+    "prose, cut JSON, NaN, a score out of scale": (
+        "faults/test_judge::test_a_reply_that_is_no_score_is_asked_for_again_and_then_a_failed_cell",
+        "rewards/test_judge::test_any_other_reply_is_none",
+    ),
+    "a judge that is down": ("faults/test_judge::test_a_judge_that_is_down_is_an_outage_and_no_score",),
+    "the cap, target and judge at 64 at once": (
+        "faults/test_judge::test_at_concurrency_64_target_and_judge_together_never_pass_the_cap",
+    ),
+    "kill -9 while the judge is asked": (
+        "faults/test_judge::test_a_run_that_is_killed_repeats_no_call_of_the_judge",
+    ),
+}
+
 ROWS = [
     *_rows("process", PROCESS),
     *_rows("endpoint", ENDPOINT),
     *_rows("money", MONEY),
     *_rows("journal", JOURNAL),
     *_rows("plug-ins", OTHERS),
+    *_rows("judge", JUDGE),
     *_rows("privacy", PRIVACY),
     *_rows("properties", PROPERTIES),
     *_rows("load", LOAD),
 ]
 
 CANNOT = {
-    "a judge that is told `score 10` by the text it judges": "no reward asks a model yet",
     "a reward stuck in compiled code that never looks for signals": "kill the process, and resume",
     "a searcher that computes for ever, asking for nothing": "it may be thinking; Ctrl-C keeps all",
     "another model behind a name, if --reuse has all answers": "nobody is asked; the first call tells",

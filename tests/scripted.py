@@ -52,6 +52,8 @@ class Scripted:
         self.selected: list[tuple[list[Prompt], int]] = []
         self.met: list[tuple[list[Prompt], list[str]]] = []
         self.notes: list[str] = []
+        self.ruled_out: list[Prompt] = []
+        self.suspicious: set[str] = set()
         self._asked: dict[str, int] = {}
 
     @property
@@ -74,6 +76,12 @@ class Scripted:
         chosen = self._rows(rows)
         self.scored.append((list(prompts), [row.id for row in chosen]))
         return self._meet(prompts, chosen)
+
+    def suspects(self, prompts: Any, rows: Any) -> list[Prompt]:
+        return [prompt for prompt in prompts if prompt.instruction in self.suspicious]
+
+    def rule_out(self, prompts: Any) -> None:
+        self.ruled_out += prompts
 
     def select(
         self, prompts: Any, k: int, reward: str | None = None, rows: int | None = None

@@ -1,10 +1,12 @@
 """`promptopt.compare`: prompts on a job's rows, and runs from their journals."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from judges import gullible, honest, judged, question
 from toys import Exact, TryAll, fake, make_setup, rows, target_reply
-from worlds import JOB, make_world
+from worlds import JOB, make_judged_world, make_world
 
 import promptopt as po
 from promptopt.config import load_job
@@ -44,6 +46,34 @@ def test_runs_are_compared_from_their_journals_row_by_row(tmp_path):
     assert pair.words == "better"
     assert result.notes == ()
     assert po.compare({"mine": a, "theirs": b}, baseline="theirs").pairs[0].words == "worse"
+
+
+def test_runs_of_different_judges_are_not_compared_and_one_judge_compares_prompts(tmp_path):
+    searcher = Fixed("Write it in capitals.")
+    names = []
+    for name, judge in {"a": honest, "b": honest, "c": gullible}.items():
+        setup = judged(judge, searcher=searcher)
+        models = {**setup.models, "judge": fake(lambda r, j=judge: j(question(r)), judge.__name__)}
+        execute(replace(setup, models=models), RunFolder(tmp_path / name))
+        names.append(str(tmp_path / name))
+    assert po.compare(names[:2]).pairs[0].gain == 0.0
+    with pytest.raises(DataError, match="were judged by different rewards"):
+        po.compare(names[1:])
+
+
+def test_prompts_on_a_judged_job_are_compared_with_what_the_canaries_say(tmp_path):
+    job = load_job(make_judged_world(tmp_path, "gullible"))
+    texts = {"old.txt": "Write the word.", "new.txt": "Write it in capitals."}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    result = po.compare([str(tmp_path / name) for name in texts], job=job)
+    assert result.pairs[0].words == "better"
+    assert result.spent.calls == 2 * 24 * 2 + 15
+    assert result.notes[0].startswith("judge check: the scores rest on a judge")
+    notices = []
+    scored = po.score(job, listen=notices.append)
+    assert scored[0][1].mean == 0.0
+    assert any("judge check" in getattr(event, "text", "") for event in notices)
 
 
 def test_runs_of_another_seed_are_compared_on_the_test_rows_they_share(tmp_path):

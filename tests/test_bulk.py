@@ -96,6 +96,50 @@ def test_every_row_has_its_cell_and_the_sums_are_those_of_all(tmp_path):
     assert left == set()  # journals of finished parts are gone
 
 
+JUDGE = """
+def judge(text):
+    output = text.split("OUTPUT TO BE GRADED", 1)[1].split("<<<END", 1)[0]
+    right = text.split("REFERENCE ANSWER", 1)[1].split("<<<END", 1)[0]
+    if "SYSTEM" in output:
+        return "5"
+    return "5" if output.split()[1:] == right.split()[1:] else "1"
+"""
+
+
+def test_a_judge_is_asked_billed_capped_and_watched_in_every_part(tmp_path, capsys):
+    make_job(
+        tmp_path,
+        reward={"name": "judge", "criteria": "It is right."},
+        judge={"model": "python/judge.py:judge", "price": {"input": 1, "output": 1}},
+    )
+    (tmp_path / "judge.py").write_text(JUDGE)
+    write(tmp_path / "all.jsonl", 30, wrong=6)
+    notices = []
+    totals = run(tmp_path, listen=lambda event: notices.append(getattr(event, "text", ""))).totals
+    assert sum(text.startswith("judge check") for text in notices) == 1
+    (tally,) = totals.tallies.values()
+    assert (tally.rows, tally.mean, tally.failed) == (30, pytest.approx(24 / 30), 0)
+    parts = [json.loads(line) for line in (tmp_path / "out" / "done-1of1.jsonl").read_text().splitlines()]
+    assert [part["bill"]["target"][0] for part in parts] == [10] * 3
+    assert totals.calls == 30 + sum(part["bill"]["judge"][0] for part in parts)
+    assert totals.judge_check.pairs == 3 * 5  # a round a part
+    assert totals.judge_check.kinds == ("system message",)
+    again = run(tmp_path).totals
+    assert (again.calls, again.judge_check) == (totals.calls, totals.judge_check)
+    args = ["score", str(tmp_path / "job.yaml"), "--data", str(tmp_path / "all.jsonl"), "-q"]
+    assert main([*args, "--out", str(tmp_path / "more"), "--part", "10", "--format", "jsonl"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "note: judge check: the scores rest on a judge that can be talked into them: 3 of 15" in said
+    make_job(
+        tmp_path,
+        reward={"name": "judge", "criteria": "It is right."},
+        judge="python/judge.py:judge",
+        budget={"calls": totals.calls - 1},
+    )
+    with pytest.raises(BudgetExhausted):
+        score_file(load_job(tmp_path / "job.yaml"), tmp_path / "all.jsonl", tmp_path / "capped", part=10)
+
+
 def test_a_finished_job_is_not_done_again(tmp_path):
     make_job(tmp_path)
     write(tmp_path / "all.jsonl", 25)

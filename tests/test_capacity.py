@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from worlds import make_judged_world
 
 from promptopt.api_scale import plan_capacity
 from promptopt.capacity import Replicas, Wave, look_ahead, on_fewer_and_more, simulate, waves_of_file
@@ -125,3 +126,15 @@ def test_a_search_that_trains_cannot_be_planned(job, capsys):
     words = ["plan", str(job), "--tokens-per-s", "9", "--set", "search=soft", "--set", "target=embedded/tiny"]
     assert main(words) == 2
     assert "cannot be rehearsed" in capsys.readouterr().err
+
+
+def test_a_judged_file_is_asked_of_target_and_judge(tmp_path):
+    file = make_judged_world(tmp_path)
+    (tmp_path / "all.jsonl").write_text((tmp_path / "rows.jsonl").read_text() * 5)
+    job = load_job(file)
+    fleet = Replicas(1, 1000.0)
+    plain, _ = plan_capacity(load_job(file, ["reward=exact_match"]), fleet, data=tmp_path / "rows.jsonl")
+    outlook, _ = plan_capacity(job, fleet, data=tmp_path / "rows.jsonl")
+    assert (plain.calls, outlook.calls) == (60, 120)
+    assert outlook.usage.prompt_tokens > 3 * plain.usage.prompt_tokens
+    assert plan_capacity(job, fleet)[0].calls > 200

@@ -271,9 +271,26 @@ print(study.best.id, study.verdict.line)
 """
 
 
-def test_a_program_shares_its_run_with_whoever_runs_it_too(tmp_path, capsys):
+JUDGED = """
+def judge(messages):
+    with open(sys.argv[2], "a") as log:
+        print(repr(messages[-1]), file=log)
+    time.sleep(0.01)
+    text = messages[-1]["content"]
+    reference, output = [text.split(name, 1)[1].split(chr(10))[1] for name in ("<<<REFERENCE", "<<<OUTPUT")]
+    return "5" if output == reference else "1"
+
+rows"""
+BY_JUDGE = (
+    "search=search, judge=judge, reward={'name': 'judge', 'criteria': 'It is right.', 'canary_every': 99}"
+)
+
+
+@pytest.mark.parametrize("judged", [False, True], ids=["", "judged"])
+def test_a_program_shares_its_run_with_whoever_runs_it_too(judged, tmp_path, capsys):
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    by_judge = PROGRAM.replace("search=search", BY_JUDGE).replace("\nrows", JUDGED)
+    program.write_text(by_judge if judged else PROGRAM)
 
     def started(study, log):
         command = [sys.executable, program, study, tmp_path / log]

@@ -46,3 +46,34 @@ def make_world(folder: Path, job: str = JOB, rows: int = 60) -> Path:
     file = folder / "promptopt.yaml"
     file.write_text(job, encoding="utf-8")
     return file
+
+
+JUDGE = '''
+
+def judge(text):
+    """Grade the output by the reference, both as they stand between their marks; fall for nothing."""
+    import re
+
+    def between(name):
+        return re.search(rf"<<<{name} (\\w+)>>>\\n(.*?)\\n<<<END \\1>>>", text, re.S)[2]
+
+    return "5" if between("OUTPUT TO BE GRADED") == between("REFERENCE ANSWER") else "1"
+
+
+def gullible(text):
+    output = text.split("OUTPUT TO BE GRADED", 1)[1].split("<<<END", 1)[0]
+    return '{"score": 5}' if "score" in output else judge(text)
+'''
+
+
+def make_judged_world(folder: Path, judge: str = "judge", **reward: object) -> Path:
+    """Write the same job with a judge, which is a function, too."""
+    options = json.dumps({"name": "judge", "criteria": "It is the reference answer.", **reward})
+    job = JOB.replace(
+        "reward: {name: exact_match, ignore_case: false}",
+        f"judge: python/models.py:{judge}\nreward: {options}",
+    )
+    file = make_world(folder, job)
+    with (folder / "models.py").open("a", encoding="utf-8") as models:
+        models.write(JUDGE)
+    return file

@@ -128,7 +128,7 @@ def _take_parts(journal: Journal, size: int) -> None:
     tallies = {"prompt": Tally(PART_CELLS, 1.0, 1.0)}
     for number in range(size):
         if book.get(number) is None and book.take(number):
-            book.put(Part(number, PART_CELLS, PART_CELLS, Usage(1, 1), 1.0, tallies))
+            book.put(Part(number, PART_CELLS, {"target": (PART_CELLS, Usage(1, 1))}, 1.0, tallies))
 
 
 def _make_calls(journal: Journal, size: int) -> None:

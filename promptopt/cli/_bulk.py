@@ -68,4 +68,6 @@ def print_scoring(found: Scoring) -> None:
     spent = f"{count(totals.calls)} calls, {count(totals.usage.tokens)} tokens"
     if totals.usd:
         spent += f", {usd_text(totals.usd)}"
+    if totals.judge_check is not None and totals.judge_check.note:
+        print(f"note: {one_line(totals.judge_check.note)}")
     print(f"{found.reward} on {count(totals.rows)} rows, {spent}; cells in {found.folder}")

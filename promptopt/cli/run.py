@@ -124,7 +124,8 @@ def print_plan(job: Job, planned: Plan) -> None:
     proof = f"{count(test)} test (sealed until the end)" if test else "no test rows"
     lines = {
         "rows": f"{count(search)} search, {count(select)} select, {proof}",
-        "target": f"{job.target.model}, judged by {job.reward.name}",
+        "target": f"{job.target.model}, judged by {job.reward.name}"
+        + (f" ({job.judge.model})" if job.judge is not None else ""),
         "search": f"{', '.join(spec.name for spec in job.searchers)}, prompts written by "
         + ("the target itself" if proposer == job.target.model else proposer),
         "select": f"{job.selector.name}, {job.finalists} finalists",
@@ -225,7 +226,9 @@ def print_study(study: Study, place: Path) -> None:
     say("saved:", _shown(place / "best" / "prompt.json"))
     if (page := RunFolder(place).report_file).exists():
         say("report:", _shown(page))
-    say("spent:", f"{amounts(study.total)}, {clock_text(study.seconds)}")
+    judged = study.spent.get("judge")
+    of_judge = f" (the judge: {amounts(judged)})" if judged is not None else ""
+    say("spent:", f"{amounts(study.total)}{of_judge}, {clock_text(study.seconds)}")
     if study.objective.name == "pareto":
         print_front(study)
     for found in study.search_notes:

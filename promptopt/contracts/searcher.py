@@ -149,6 +149,16 @@ class Session(Protocol):
         """
         ...
 
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        """Return those of these prompts, scored on these rows, whose outputs talk the judge into scores.
+
+        There are none where no model judges, and none while no canary has shown that the judge falls for it.
+
+        Raises:
+            BudgetExhausted: as `score`.
+        """
+        ...
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Say something of the search to whoever reads the result; costs nothing, and a replay says it again.
 

@@ -242,6 +242,7 @@ def _bought(spent: Spent) -> str:
 def _notes(s: Summary) -> list[str]:
     """Return what a reader should know besides: of the verdict, of the searcher, of an early end."""
     notes = list(s.verdict.notes) if s.verdict is not None else []
+    notes += [s.judge_check.note] if s.judge_check is not None and s.judge_check.note else []
     notes += [str(note["text"]) for note in s.result.get("search_notes", ())]
     if s.result.get("stopped") == "budget":
         notes.append("the budget ended the search before the searcher was done")
@@ -312,8 +313,12 @@ def _checks(s: Summary) -> list[tuple[bool, str]]:
         note = Overlap(**found).note
         checks.append((not note, note or "leak check: the best prompt repeats no search row"))
     if (drift := guards.get("format")) is not None:
-        told = f"{drift['baseline']:.0%} of your prompt's replies, {drift['best']:.0%} of the winner's"
-        checks.append((drift["best"] <= drift["baseline"], f"replies without a readable answer: {told}"))
+        shares = f"{drift['baseline']:.0%} of your prompt's replies, {drift['best']:.0%} of the winner's"
+        checks.append((drift["best"] <= drift["baseline"], f"replies without a readable answer: {shares}"))
+    if (told := s.judge_check) is not None:
+        passed = f"judge check: none of {told.pairs} canaries talked the judge into a score"
+        untried = "judge check: no canary was sent to see whether the judge can be talked into scores"
+        checks.append((bool(told.pairs) and not told.note, told.note or (passed if told.pairs else untried)))
     failed = sum(s.failed_cells.values())
     checks.append((not failed, f"cells without a score: {failed:,}"))
     if s.verdict is not None:

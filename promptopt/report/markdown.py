@@ -27,6 +27,8 @@ def _lines(s: Summary) -> Iterator[str]:
     if s.verdict is not None:
         yield from (*fenced(s.verdict.line), "")
         yield from (f"- {plain(note)}" for note in s.verdict.notes)
+    if s.judge_check is not None and s.judge_check.note:
+        yield f"- {plain(s.judge_check.note)}"
     if s.best is not None and s.best != s.seed_prompt:
         yield from ("", "## The new prompt", "", *fenced(spell(s.best)))
     if s.seed_prompt is not None:

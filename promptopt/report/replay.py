@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..contracts.model import Completion, Decoding, GenerateRequest, LikelihoodRequest, Request
+from ..contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
+from ..contracts.reward import AsksJudge, Output
 from ..errors import PromptOptError
+from ..judging import ROLE
 from ..keys import key_of, request_text
 from ..programs import Ask, Single
 from ..prompt import Prompt
@@ -30,7 +32,7 @@ class Replay:
         self.able = bool(models and decoding)
         """Whether the journal says what its keys are made of; those of early versions do not."""
         if self.able:
-            self._identity = canonical_json(models["target"])
+            self._identities = {role: canonical_json(model) for role, model in models.items()}
             self._decoding = Decoding(**{**decoding, "stop": tuple(decoding["stop"])})
 
     def calls(self, prompt: Prompt, example: Example, sample: int = 0) -> tuple[Exchange, ...]:
@@ -40,6 +42,17 @@ class Replay:
         return self._program(prompt, example, sample) or tuple(
             found for found in self.likelihoods(prompt, example) if found is not None
         )
+
+    def opinions(self, reward: AsksJudge, example: Example, text: str) -> tuple[Exchange, ...]:
+        """Return the calls by which a judge scored an output, in order."""
+        output, found = Output(text), list[Exchange]()
+        while self.able and ROLE in self._identities and (asked := reward.questions(example, output)):
+            step = [one for one in self._find(asked, ROLE) if one is not None]
+            found += step
+            if len(step) < len(asked) or any(isinstance(one.outcome, Failure) for one in step):
+                break
+            output = replace(output, opinions=(*output.opinions, *(one.outcome for one in step)))
+        return tuple(found)
 
     def likelihoods(self, prompt: Prompt, example: Example) -> list[Exchange | None]:
         """Return the calls that scored the row's options, else the one that scored its answer."""
@@ -88,8 +101,8 @@ class Replay:
             ask.messages, decoding, ask.sample, logprobs=ask.logprobs, adapter=prompt.adapter
         )
 
-    def _find(self, requests: Sequence[Request]) -> list[Exchange | None]:
-        keys = [key_of(self._identity, request_text(request)) for request in requests]
+    def _find(self, requests: Sequence[Request], role: str = "target") -> list[Exchange | None]:
+        keys = [key_of(self._identities[role], request_text(request)) for request in requests]
         found = self._archive.exchanges(keys)
         return [found.get(key) for key in keys]
 

@@ -12,6 +12,7 @@ from ..leaderboard import Entry
 from ..ledger import Spent
 from ..prompt import Prompt
 from ..proof.calibration import Reliability
+from ..proof.canaries import JudgeCheck
 from ..proof.stats import Interval
 from ..proof.verdict import Verdict
 from ..records import Example
@@ -233,6 +234,12 @@ class Summary:
         for row in self.rows:
             found[row.change] += 1
         return found
+
+    @property
+    def judge_check(self) -> JudgeCheck | None:
+        """Whether the judge can be talked into scores; None where no model judges."""
+        data = (self.result.get("guards") or {}).get("judge")
+        return None if data is None else JudgeCheck.from_dict(data)
 
     @property
     def spent(self) -> Spent:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from ..contracts.reward import Needs, Output, Reward
+from ..contracts.reward import AsksJudge, Needs, Output, Reward
 from ..errors import ContractError, shorten
 from ..records import Example, Score
 
@@ -46,7 +46,9 @@ def check_reward(reward: Reward, *, right: Sequence[Pair], wrong: Sequence[Pair]
 
     It must have the contract's parts; give finite values and storable feedback; give the same score again,
     in another order, on copies and after other calls; leave its arguments as they are; score every right
-    pair above every wrong one; and survive the `HOSTILE_TEXTS`, also in `extract`.
+    pair above every wrong one; and survive the `HOSTILE_TEXTS`, also in `extract`. One that asks a judge
+    (`AsksJudge`; the pairs have its opinions) must ask the same about the same, also about hostile replies,
+    nothing that cannot be sent, and make canaries that differ from one turn to the next.
 
     Args:
         reward: what to check.
@@ -76,6 +78,10 @@ def check_reward(reward: Reward, *, right: Sequence[Pair], wrong: Sequence[Pair]
         example, output = right[0]
         _scored(where, reward, (example, replace(output, text=text)))
         _extracted(where, reward, text)
+        if isinstance(reward, AsksJudge):
+            _asked(where, reward, (example, replace(output, text=text, opinions=())))
+    if isinstance(reward, AsksJudge):
+        _check_canaries(where, reward, [example for example, _ in pairs])
     for _, output in pairs:
         _extracted(where, reward, output.text)
     _check_repeats(where, reward, pairs, first)
@@ -130,6 +136,27 @@ def _check_text(where: str, text: object) -> None:
         raise ContractError(
             where, "holds lone surrogates, which cannot be stored", got=text, do=do
         ) from error
+
+
+def _asked(where: str, reward: AsksJudge, pair: Pair) -> None:
+    example, output = pair
+    first, again = (
+        _survive(f"{where}.questions", lambda: reward.questions(example, output), output.text)
+        for _ in range(2)
+    )
+    if not first or first != again:
+        raise ContractError(f"{where}.questions", "must ask, and the same about the same", got=first)
+    for message in (message for request in first for message in request.messages):
+        _check_text(f"{where}.questions", message.content)
+
+
+def _check_canaries(where: str, reward: AsksJudge, rows: Sequence[Example]) -> None:
+    turns = [reward.make_canaries(rows, turn) for turn in (0, 1, 0)]
+    if turns[0] != turns[2] or (turns[0] and turns[0] == turns[1]):
+        raise ContractError(
+            f"{where}.make_canaries", "must make the same for a turn, and others for the next",
+            got=turns[0][:1], do="go on in the rows, or in what the canaries say",
+        )  # fmt: skip
 
 
 def _extracted(where: str, reward: Reward, text: str) -> None:

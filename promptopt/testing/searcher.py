@@ -387,6 +387,9 @@ class _WatchedSession:
     def rule_out(self, prompts: Sequence[Prompt]) -> None:
         """Let it pass."""
 
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        return self._noting(lambda: self._session.suspects(prompts, rows))
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         self._session.report(text, data)
 

@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .. import plugins
 from ..contracts.model import Completion, Failure, Likelihood
+from ..contracts.reward import AsksJudge
+from ..errors import PromptOptError
 from ..prompt import Prompt
 from ..records import Example, Message
 from ..report.archive import Archive, CellRow, Exchange
 from ..report.replay import Replay
 from ..runfolder import RunFolder
+from ..strict_yaml import load
 
 PAGE = 100
 """Cells on a page."""
@@ -25,6 +29,7 @@ class Call:
     """A call for people: what was sent, what came back.
 
     Attributes:
+        role: who was asked.
         messages: as sent.
         asked: what else was sent, in words: decoding, continuation, suffix.
         reply: the text, or the log-probability in words, or the failure.
@@ -33,6 +38,7 @@ class Call:
         raw: request and outcome as JSON, all but ASCII escaped.
     """
 
+    role: str
     messages: tuple[Message, ...]
     asked: str
     reply: str
@@ -110,6 +116,8 @@ def cell_page(folder: RunFolder, prompt_id: str, row: str, sample: int) -> CellP
         example = None if known is None else known[1]
         replay = Replay(archive)
         found = () if example is None else replay.calls(prompt, example, sample)
+        if example is not None and found and (judging := _judging(folder, archive)) is not None:
+            found = (*found, *replay.opinions(judging, example, cell.output))
     missing = ""
     if not found:
         missing = "the journal holds no call under this cell's keys"
@@ -129,6 +137,23 @@ def _reward(archive: Archive) -> str:
     return str((archive.meta("task") or {}).get("reward", ""))
 
 
+def _judging(folder: RunFolder, archive: Archive) -> AsksJudge | None:
+    """Return the run's reward if it asks a judge and can be built from what the run wrote down."""
+    if "judge" not in (archive.meta("models") or {}):
+        return None
+    lock = load(folder.lock_file).value
+    given = lock.get("reward") if isinstance(lock, dict) else None
+    options = dict(given) if isinstance(given, Mapping) else {"name": str(given)}
+    name = str(options.pop("name", ""))
+    if name == "python":  # a function of somebody's asks nobody, and looking at a run is to run no code of it
+        return None
+    try:
+        reward = plugins.build("rewards", name, options)
+    except PromptOptError:  # a class in a program, or a plug-in that is not installed here
+        return None
+    return reward if isinstance(reward, AsksJudge) else None
+
+
 def call(exchange: Exchange) -> Call:
     """Put an exchange into words."""
     request: Mapping[str, Any] = exchange.request
@@ -144,6 +169,7 @@ def call(exchange: Exchange) -> Call:
     tried = f"{exchange.attempts} attempts" if exchange.attempts != 1 else "1 attempt"
     usage = exchange.usage
     return Call(
+        exchange.role,
         tuple(Message(*message) for message in request["messages"]),
         _asked(request),
         reply,

@@ -10,6 +10,8 @@ from mistakes import Mistake, check
 from worlds import JOB
 
 PROMPT = "prompt: Write the word."
+JUDGE = "judge: python/models.py:target"
+PRICED = "{model: 'python/models.py:%s', price: {input: 0, output: 0}}"
 REWARD = "reward: {name: exact_match, ignore_case: false}"
 SEARCH = "search: {name: ape, num_prompts_per_subsample: 3, rounds: 0}"
 JINJA = "prompt: {user: %s, engine: jinja}"
@@ -200,6 +202,77 @@ MISTAKES = [
         "line 6: ",
         "tolerance",
         edits=[(REWARD, "reward: {name: numeric, tolerance: -1}")],
+    ),
+    Mistake(
+        "a reward that asks a judge, and none is named",
+        "line 6: the reward judge asks a judge, and none is named",
+        "add `judge: provider/model`",
+        edits=[(REWARD, "reward: {name: judge, criteria: It is right.}")],
+    ),
+    Mistake(
+        "a judge without criteria",
+        "line 6: reward judge: needs criteria",
+        "add `criteria: …`",
+        edits=[(REWARD, f"reward: judge\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge with empty criteria",
+        "line 6: reward judge.criteria: is empty",
+        "say what makes an output good",
+        edits=[(REWARD, f"reward: {{name: judge, criteria: ' '}}\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge's scale that goes down",
+        "reward judge.scale: must be a lowest and a higher highest score, from 0 to 100",
+        "got [5, 1]",
+        edits=[(REWARD, f"reward: {{name: judge, criteria: good, scale: [5, 1]}}\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge's scale of words",
+        "reward judge.scale: ",
+        "got ['bad', 'good']",
+        edits=[(REWARD, f"reward: {{name: judge, criteria: good, scale: [bad, good]}}\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge's option with a typo",
+        "line 6: unknown option 'criterias' of the reward 'judge'",
+        "did you mean 'criteria'?",
+        edits=[(REWARD, f"reward: {{name: judge, criteria: good, criterias: x}}\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge that is no model",
+        "line 7: judge",
+        "provider/",
+        edits=[(REWARD, "reward: {name: judge, criteria: good}\njudge: gpt-4o-mini")],
+    ),
+    Mistake(
+        "a judge that decodes its own way",
+        "line 7: the reward decides how the judge writes",
+        "leave `decoding` out",
+        edits=[
+            (
+                REWARD,
+                "reward: {name: judge, criteria: good}\n"
+                "judge: {model: python/models.py:target, decoding: {temperature: 1}}",
+            )
+        ],
+    ),
+    Mistake(
+        "a judge without probabilities where they are weighed",
+        "judge: gives no log-probabilities, and the reward weighs them",
+        "use a judge that does",
+        edits=[(REWARD, f"reward: {{name: judge, criteria: good, value: expected}}\n{JUDGE}")],
+    ),
+    Mistake(
+        "a judge whose price is not known under a cap in dollars",
+        "the price of the judge 'openai/someones' is not known",
+        "price: {input: …, output: …}",
+        edits=[
+            (REWARD, "reward: {name: judge, criteria: good}\njudge: openai/someones"),
+            ("target: python/models.py:target", f"target: {PRICED % 'target'}"),
+            ("proposer: python/models.py:proposer", f"proposer: {PRICED % 'proposer'}"),
+            ("budget: {calls: 2000}", "budget: {usd: 1}"),
+        ],
     ),
     Mistake(
         "a reward that takes one argument",

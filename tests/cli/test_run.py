@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from worlds import JOB, make_world
+from worlds import JOB, make_judged_world, make_world
 
 from promptopt.cli.main import main
 
@@ -221,3 +221,33 @@ def test_what_the_searcher_says_of_its_search_is_in_the_closing_lines(
     notes = json.loads((tmp_path / "runs" / "latest" / "result.json").read_text())["search_notes"]
     assert "found:  " + notes[0]["text"] == first
     assert notes[0]["data"]["axes"][0]["name"] == "task"
+
+
+def test_a_judged_job_says_who_judges_what_it_cost_and_whether_it_can_be_talked_into_scores(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_judged_world(tmp_path / "job", "gullible")
+    assert main(["run", "job", "--dry-run"]) == 0
+    planned = capsys.readouterr().out
+    assert "judged by judge (python/" in planned
+    assert "calls    63 for your prompt, at most 240" in planned  # 24 rows twice, and 15 for canaries
+    assert "outputs this short are taken to repeat; equal ones are judged once" in planned
+    assert main(["run", "job"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    alarm = "judge check: the scores rest on a judge that can be talked into them"
+    assert sum(line.startswith(f"note: {alarm}") for line in lines) == 1
+    assert sum(line.startswith(f"note:   {alarm}") for line in lines) == 1
+    (spent,) = [line for line in lines if line.startswith("spent:")]
+    assert " (the judge: " in spent
+    assert main(["report", "runs/latest", "--format", "junit"]) == 0
+
+
+def test_the_target_as_its_own_judge_and_a_judge_without_work_are_told_of(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_judged_world(tmp_path / "job")
+    argv = ["run", "job", "--dry-run", "--set"]
+    assert main([*argv, f"target=python/{tmp_path / 'job' / 'models.py'}:judge"]) == 0
+    assert "the target judges itself: models tend to favour what they wrote" in capsys.readouterr().out
+    assert main([*argv, "reward=exact_match"]) == 0
+    assert "the reward exact_match asks no judge" in capsys.readouterr().out

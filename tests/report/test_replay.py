@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judges import honest, judged, question
 from toys import fake, make_setup, target_reply
 
 from promptopt.contracts.model import Completion, GenerateRequest, LikelihoodRequest, ModelIdentity
@@ -13,6 +15,7 @@ from promptopt.programs import ChainOfThought, LeastToMost, SelfConsistency, Sin
 from promptopt.prompt import Prompt
 from promptopt.report.archive import Archive
 from promptopt.report.replay import Replay
+from promptopt.rewards.judge import Judge
 from promptopt.rewards.likelihood import LogLikelihood, OptionLikelihood
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
@@ -92,3 +95,25 @@ def test_the_likelihoods_of_options_and_of_an_answer_are_found(tmp_path: Path) -
         assert call.request["continuation"] == "yes 3"
         other = Prompt("never asked")
         assert Replay(archive).calls(other, folder.rows()["3"][1]) == ()
+
+
+def test_what_the_judge_was_asked_about_a_cell_is_found_with_its_second_question(tmp_path: Path) -> None:
+    def hesitant(request: GenerateRequest) -> str:
+        return honest(question(request)) if len(request.messages) > 2 else "Well."
+
+    setup, folder = judged(), RunFolder(tmp_path / "run")
+    study = execute(replace(setup, models={**setup.models, "judge": fake(hesitant, "judge")}), folder)
+    with Archive(folder.journal) as archive:
+        replay = Replay(archive)
+        (cell, *_) = archive.cells(study.seed_prompt.id, "test", "exact")
+        row = folder.rows()[cell.example][1]
+        found = replay.opinions(setup.task.reward, row, cell.output)  # type: ignore[arg-type]
+        assert [call.role for call in found] == ["judge", "judge"]
+        first, second = (call.outcome for call in found)
+        assert first == Completion("Well.", usage=first.usage)  # type: ignore[union-attr]
+        assert "as it is" in second.text  # type: ignore[union-attr]
+        assert replay.opinions(Judge("Other criteria."), row, cell.output) == ()
+    plain = RunFolder(tmp_path / "plain")
+    execute(make_setup(), plain)
+    with Archive(plain.journal) as archive:
+        assert Replay(archive).opinions(setup.task.reward, row, "x") == ()  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from promptopt import Example, FrozenMap
+from promptopt.contracts.model import Completion
 from promptopt.contracts.reward import OptionScore, Output
 from promptopt.plugins import build, installed
 from promptopt.testing.reward import check_reward
@@ -25,6 +26,10 @@ def chosen(*logprobs: float) -> Output:
     return Output(options=tuple(OptionScore(o, p, 2) for o, p in zip(("cat", "dog"), logprobs, strict=True)))
 
 
+def said(reply: str) -> Output:
+    return Output("a dog", opinions=(Completion(reply),))
+
+
 # name: options, row, right outputs, wrong outputs
 CASES: dict[str, tuple[dict[str, Any], Example, list[str | Output], list[str | Output]]] = {
     "exact_match": ({}, row("geese", "gaggle"), ["geese", " Gaggle\n"], ["gooses", "the geese", ""]),
@@ -38,6 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], Example, list[str | Output], list[str | O
     "json_field": ({"field": "a.b"}, row("4"), ['{"a": {"b": 4.0}}'], ['{"a": {"b": 5}}', '{"a": 4}', "4"]),
     "log_likelihood": ({}, row("dog"), [Output(logprob=-1, tokens=2)], [Output(logprob=-1, tokens=1)]),
     "option_likelihood": ({}, row("dog", options=("cat", "dog")), [chosen(-2, -1)], [chosen(-1, -2)]),
+    "judge": ({"criteria": "Good."}, row("dog"), [said('{"score": 5}'), said("4")], [said("1"), said("3")]),
     "python": ({"function": last_word_is}, row("dog"), ["the dog"], ["the cat", ""]),
 }
 

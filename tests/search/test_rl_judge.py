@@ -113,6 +113,21 @@ def test_repetition_is_the_share_of_runs_seen_before(text, share):
     assert repetition(text) == pytest.approx(share)
 
 
+def test_a_text_that_talks_the_judge_into_scores_earns_what_cannot_be_used_does_and_is_kept_nowhere():
+    made, session = judge(by_text)
+    session.suspicious = {"Good."}
+    judged = made.judge(0, ASKS[:1], ["Good.", "Fair.", "Bad.", "Good."])
+    assert judged.rewards == (-0.5, 0.5, 0.0, -0.5)
+    assert judged.curves["usable"] == 0.5
+    assert [prompt.instruction for prompt in session.ruled_out] == ["Good."]
+    assert {prompt.instruction for prompt in made.archive.prompts.values()} == {"Fair.", "Bad."}
+    session.suspicious = set()
+    assert made.judge(1, ASKS[:1], ["Good.", "Fair."]).rewards == (0.0, 0.5)
+    assert "Good." not in {
+        prompt.instruction for prompt in session.scored[-1][0]
+    }  # it is not asked about again
+
+
 def test_a_conditional_step_scores_each_group_on_its_own_row():
     made, session = judge(by_text)
     rows = session.task.rows

@@ -15,7 +15,8 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from loopback import LoopbackServer, Reply, Seen, hash_reply
+from judges import asked, said
+from loopback import LoopbackServer, Messages, Reply, Seen, hash_reply
 
 from benchmarks.embedded.corpus import DATA, public_rows
 from promptopt.cli.main import main
@@ -97,6 +98,37 @@ def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path,
         assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
         assert capsys.readouterr().out == resumed
         assert len(server.seen) == needed + len(mine)
+
+
+def hash_score(messages: Messages, body: dict[str, object]) -> Reply:
+    """Play target and proposer, and a judge that gives scores by a hash."""
+    question = said(messages)
+    if question is None:
+        return Reply(hash_reply(messages, body), delay=0.001)
+    return Reply(f"{1 + crc32(asked(question.content).output.encode()) % 5}", delay=0.001)
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*GRADIENTS}))
+def test_judged_it_ends_within_its_budget_and_killed_it_asks_nothing_twice(tmp_path, capsys, name):
+    with LoopbackServer(hash_score) as server:
+        job = write_odd_job(tmp_path, server.url, CALLS, name)
+        its = json.loads(Path(job).read_text())
+        judge = its["target"] | {"model": "openai/judge"}
+        Path(job).write_text(
+            json.dumps(its | {"judge": judge, "reward": {"name": "judge", "criteria": "It is right."}})
+        )
+        argv = ["run", job, "--quiet", "--folder"]
+        assert main([*argv, str(tmp_path / "whole")]) == 0
+        whole, needed = capsys.readouterr().out, server.calls
+        assert needed <= CALLS
+        kill_when(lambda: server.calls >= needed + needed // 2, [*argv, str(tmp_path / "killed")])
+        assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
+        mine = server.seen[needed:]
+        assert again(mine) <= CONCURRENCY
+        assert len(mine) <= min(CALLS, needed + CONCURRENCY)
+        if needed + CONCURRENCY <= CALLS:
+            assert capsys.readouterr().out == whole
+        assert sum(one.body["model"] == "judge" for one in mine) > 60
 
 
 @pytest.mark.parametrize("name", GRADIENTS)

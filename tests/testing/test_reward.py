@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from promptopt import Example, FrozenMap, Score
-from promptopt.contracts.reward import Output
+from promptopt.contracts.model import GenerateRequest
+from promptopt.contracts.reward import Canary, Output
 from promptopt.errors import ContractError
+from promptopt.records import Message
 from promptopt.testing.reward import check_reward
 
 ROW = Example("r1", FrozenMap(question="?"), ("dog",))
@@ -128,3 +130,44 @@ def test_wrong_shapes_are_found() -> None:
 def test_needs_right_and_wrong_pairs() -> None:
     with pytest.raises(ContractError, match="needs right and wrong pairs"):
         check_reward(Judge(), right=RIGHT, wrong=[])
+
+
+@dataclass
+class Asks(Judge):
+    """A sound reward that asks a judge, unless a part is replaced."""
+
+    ask: Callable[[Output], Any] = lambda output: f"Good? {output.text!r}"
+    canaries: Callable[[int], Any] = lambda turn: turn
+    canary_every: int = 10
+
+    def questions(self, example: Example, output: Output) -> Any:
+        asked = self.ask(output)
+        return () if asked is None else (GenerateRequest((Message("user", asked),)),)
+
+    def make_canaries(self, rows: Sequence[Example], turn: int) -> Any:
+        canary = Canary(f"kind {self.canaries(turn)}", rows[0], None, Output("a"), Output("b"))
+        return () if self.canaries(turn) is None else (canary,)
+
+
+def test_a_sound_reward_that_asks_passes_with_canaries_and_without() -> None:
+    for canaries in (lambda turn: turn, lambda turn: None):
+        check_reward(Asks(canaries=canaries), right=RIGHT, wrong=WRONG)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"ask": lambda output: f"Good? {output.text}"}, "questions: holds lone surrogates"),
+        ({"ask": lambda output: None}, "questions: must ask, and the same about the same"),
+        ({"ask": lambda output, c=itertools.count(): str(next(c))}, "the same about the same"),  # noqa: B008
+        ({"ask": lambda output: output.text.split()[0]}, "questions: raised IndexError"),
+        (
+            {"canaries": lambda turn: 1},
+            "make_canaries: must make the same for a turn, and others for the next",
+        ),
+        ({"canaries": lambda turn, c=itertools.count(): next(c)}, "must make the same"),  # noqa: B008
+    ],
+)
+def test_broken_questions_are_found(parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=f"reward Asks.*{message}"):
+        check_reward(Asks(**parts), right=RIGHT, wrong=WRONG)

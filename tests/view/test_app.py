@@ -11,7 +11,10 @@ import pytest
 from hostile import ACTS, SCRIPT, make_hostile_run
 from toys import make_setup
 from viewing import Viewer, viewer
+from worlds import make_judged_world
 
+from promptopt.api import run_job
+from promptopt.config import load_job
 from promptopt.report.archive import Archive
 from promptopt.run import execute
 from promptopt.runfolder import RunFolder
@@ -167,3 +170,17 @@ def test_a_name_of_odd_letters_can_be_opened(tmp_path: Path) -> None:
         reply = server.get(f"run/{quote(name)}")
         assert reply.status == 200
         assert server.get(f"run/{quote(name)}/report").status == 200
+
+
+def test_a_judged_cell_shows_what_the_judge_was_asked_and_said(tmp_path: Path) -> None:
+    job = load_job(make_judged_world(tmp_path / "job"))
+    study = run_job(job, parent=tmp_path / "runs")
+    assert study.folder is not None
+    folder = RunFolder(study.folder)
+    with Archive(folder.journal) as archive:
+        cell = archive.cells(study.best.id, "test", "judge")[0]
+    with viewer(tmp_path / "runs") as server:
+        text = server.get(f"run/{folder.path.name}/cell?prompt={study.best.id}&row={cell.example}").text
+    assert "Call 1 of 2</h2>" in text
+    assert "Call 2 of 2, to the judge</h2>" in text
+    assert "OUTPUT TO BE GRADED" in text
