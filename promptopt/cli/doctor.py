@@ -15,6 +15,7 @@ from ._options import Overrides, job_of
 
 if TYPE_CHECKING:  # the help must not wait for these
     from ..contracts.model import LanguageModel, Outcome, Request
+    from ..job import ModelSpec
 
 DEFAULT_KEY, BASE_URL, OPENAI = "OPENAI_API_KEY", "OPENAI_BASE_URL", "https://api.openai.com/v1"
 EXTRAS = {
@@ -122,22 +123,45 @@ def _probe_roles(config: Path, overrides: list[str] | None) -> None:
             continue
         tried.append(same)
         _say(role, spec.model)
+        servers = _servers(spec)
         if spec.provider == "openai":
-            _say(
-                "  endpoint", redact(str(spec.options.get("base_url") or os.environ.get(BASE_URL) or OPENAI))
-            )
+            if not servers:
+                _say(
+                    "  endpoint",
+                    redact(str(spec.options.get("base_url") or os.environ.get(BASE_URL) or OPENAI)),
+                )
             _say("  key", _key(str(spec.options.get("api_key_env") or DEFAULT_KEY)))
-        try:
-            _probe(build_model(spec))
-        except PromptOptError as error:
-            _say("  problem", str(error))
-            failed.append(error)
+        for url, each in servers.items() or [("", spec)]:
+            try:
+                found = _probe(build_model(each))
+            except PromptOptError as error:
+                found = {"problem": str(error)}
+                failed.append(error)
+            if url:
+                _say(
+                    "  server", f"{redact(url)}: {'; '.join(f'{key} {text}' for key, text in found.items())}"
+                )
+            else:
+                for key, text in found.items():
+                    _say(f"  {key}", text)
     if failed:
         raise failed[0]
 
 
-def _probe(model: LanguageModel) -> None:
-    """Try the three things a model may be asked for; only an answer counts."""
+def _servers(spec: ModelSpec) -> dict[str, ModelSpec]:
+    """Return a fleet's model at each server, by URL: together they would hide which of them is ill."""
+    data = spec.model_dump(exclude_unset=True)
+    urls = data.pop("endpoints", ())
+    data.pop("fleet", None)
+    return {str(url): type(spec).model_validate({**data, "base_url": url}) for url in urls}
+
+
+def _probe(model: LanguageModel) -> dict[str, str]:
+    """Try the three things a model may be asked for, and return what came of each; only an answer counts.
+
+    Raises:
+        ModelError: it does not complete a text.
+    """
     from ..contracts.model import Completion, Decoding, Failure, GenerateRequest
     from ..errors import ModelError
     from ..records import Message
@@ -151,14 +175,15 @@ def _probe(model: LanguageModel) -> None:
     first = time.monotonic() - started
     started = time.monotonic()
     _ask(model, hello)
-    _say("  answers", f"first after {first * 1000:.0f} ms, then {(time.monotonic() - started) * 1000:.0f} ms")
+    again = time.monotonic() - started
+    found = {"answers": f"first after {first * 1000:.0f} ms, then {again * 1000:.0f} ms"}
     if isinstance(outcome, Completion):
-        _say("  reply", repr(outcome.text))
+        found["reply"] = repr(outcome.text)
     able = {"likelihood": model.capabilities.likelihood, "insert": model.capabilities.insert}
     for what, word in (("likelihood", "log-probabilities"), ("insert", "insertion")):
         answer = _ask(model, PROBES[what]) if able[what] else Failure("unsupported")
-        _say(f"  {word}", f"no ({answer.message or answer.reason})" if isinstance(answer, Failure) else "yes")
-    _say("  version", model.identity.revision or "not told")
+        found[word] = f"no ({answer.message or answer.reason})" if isinstance(answer, Failure) else "yes"
+    return {**found, "version": model.identity.revision or "not told"}
 
 
 def _ask(model: LanguageModel, request: Request) -> Outcome:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from loopback import LoopbackServer, Reply, hash_logprobs
 from worlds import JOB, make_world
 
 from promptopt.cli.doctor import _gpu
@@ -158,6 +159,33 @@ def test_doctor_tries_the_other_models_where_one_cannot_be_used(tmp_path: Path, 
     out = capsys.readouterr().out
     assert "no usable answer" in " ".join(row(out, "  problem"))
     assert "'Say hello.'" in out  # the proposer's reply
+
+
+def test_doctor_tries_every_server_of_a_fleet_and_says_which_is_ill(tmp_path: Path, capsys: Capture) -> None:
+    with (
+        LoopbackServer(lambda messages, body: "hello", logprobs=hash_logprobs) as able,
+        LoopbackServer(lambda messages, body: "hello") as plain,
+        LoopbackServer(lambda messages, body: Reply("out of order", status=400)) as ill,
+    ):
+        urls = [able.url, ill.url, plain.url]
+        job = JOB.replace(
+            "target: python/models.py:target",
+            f"target: {{model: openai/any, endpoints: {json.dumps(urls)}, fleet: llama, api: completions}}",
+        )
+        make_world(tmp_path, job)
+        assert main(["doctor", "promptopt.yaml"]) == 3
+        assert min(able.calls, plain.calls, ill.calls) >= 1
+    said = capsys.readouterr()
+    lines = [line.split(maxsplit=2)[1:] for line in said.out.splitlines() if line.startswith("  server")]
+    assert [url for url, _ in lines] == [f"{url}:" for url in urls]
+    first, second, third = (text for _, text in lines)
+    assert "answers first after" in first
+    assert "log-probabilities yes" in first
+    assert second.startswith("problem")
+    assert "out of order" in second
+    assert "answers first after" in third
+    assert "log-probabilities no" in third
+    assert ill.url in said.err
 
 
 def test_doctor_tries_a_gpu_and_says_what_it_has() -> None:
