@@ -350,21 +350,24 @@ class Journal:
         return [json.loads(row[0]) for row in rows]
 
     def copy_to(self, other: Journal) -> None:
-        """Write all that is in here into another journal, of any kind of database; what it has stays."""
-        with self._lock, other.batch():
+        """Write all that is in here into another journal, of any kind of database; what it has stays.
+
+        A page of rows is in memory at a time. The other journal has all of it in the end, or nothing.
+        """
+        with self._lock, other._lock:
             self._flush()
-            for table, columns in COLUMNS.items():
-                names = ", ".join(columns)
-                order = self._store.order if table == "prompts" else columns[0]
-                rows = self._store.query(f"SELECT {names} FROM {table} ORDER BY {order}")
-                if table == "calls":
-                    there = {key for (key,) in other._store.get_calls([row[0] for row in rows], ["key"])}
-                    other._store.put_calls([row for row in rows if row[0] not in there])
-                elif rows:
-                    values = ", ".join("?" * len(columns))
-                    other._store.write(
-                        f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", rows
-                    )
+            with other._store.whole():
+                for table, columns in COLUMNS.items():
+                    for rows in self._store.pages(table, columns):
+                        other._take_over(table, columns, rows)
+
+    def _take_over(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        if table == "calls":
+            there = {key for (key,) in self._store.get_calls([row[0] for row in rows], ["key"])}
+            self._store.put_calls([row for row in rows if row[0] not in there])
+            return
+        names, values = ", ".join(columns), ", ".join("?" * len(columns))
+        self._store.write(f"INSERT INTO {table} ({names}) VALUES ({values}) ON CONFLICT DO NOTHING", rows)
 
     def clear(self) -> None:
         """Delete all that is in here."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
@@ -38,12 +39,17 @@ CALL = (
 """The columns of `calls`."""
 
 
+PAGE = 1000
+"""Rows that are read at a time where there may be many."""
+
+
 class Store(Protocol):
     """A database. Its SQL has `?` for values; what the journal writes may be written twice.
 
     Attributes:
         name: a file, or a URL without secrets, for messages.
         order: the column that numbers rows of `prompts` as they came.
+        places: by table, the columns that put its rows in order, and that together no two rows share.
         orphaned: the SQL condition of an attempt whose process is gone.
         repeated: of an attempt that another process makes of a call that it has tried before.
         shared: whether other processes may work on it at the same time.
@@ -51,6 +57,7 @@ class Store(Protocol):
 
     name: str
     order: str
+    places: Mapping[str, Sequence[str]]
     orphaned: str
     repeated: str
     shared: bool
@@ -80,6 +87,14 @@ class Store(Protocol):
 
     def drop_calls(self, keys: Sequence[str]) -> None:
         """Delete calls, as `write` does."""
+        ...
+
+    def pages(self, table: str, columns: Sequence[str]) -> Iterator[list[Row]]:
+        """Iterate over all rows of a table, in the order of `places`, at most `PAGE` at a time."""
+        ...
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Write what is written inside at once, and undo it all if an exception passes; no batch is open."""
         ...
 
     def begin(self) -> None:

@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from ..errors import ConfigError, JournalError, MissingExtra
 from .contract import CALL, TABLES, Row
 from .migrations import POSTGRES, VERSION, steps
+from .paging import numbered, read_pages
 
 T = TypeVar("T")
 
@@ -136,6 +137,7 @@ class PostgresStore:
     """
 
     order = "place"
+    places = numbered(calls="key", prompts="place")
     orphaned = f"NOT EXISTS ({ALIVE.format('attempts')})"
     repeated = (
         "worker <> current_setting('application_name') AND EXISTS (SELECT 1 FROM attempts AS first"
@@ -156,7 +158,7 @@ class PostgresStore:
         self._host = HOST.sub("", socket.gethostname())[:30]
         self.worker = f"{self._host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"  # PostgreSQL cuts names at 63
         self._unwritten: list[tuple[str, list[Row]]] = []
-        self._in_batch = False
+        self._in_batch = self._in_whole = False
         self._psycopg = _driver()
         try:
             self._db = self._connected()
@@ -202,6 +204,23 @@ class PostgresStore:
         """Delete calls, before what is still to be written."""
         self.query("DELETE FROM calls WHERE key = ANY(?) RETURNING 1", (list(keys),))
 
+    def pages(self, table: str, columns: Sequence[str]) -> Iterator[list[Row]]:
+        """Iterate over all rows of a table, a page at a time."""
+        return read_pages(self, table, columns)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Make one transaction of what is written inside; a lost connection undoes it all."""
+        self._flush()
+        self._in_whole = True
+        try:
+            with self._db.transaction():
+                yield
+        except self._psycopg.Error as error:
+            raise JournalError(self.name, f"is lost: {' '.join(str(error).split())[:200]}") from error
+        finally:
+            self._in_whole = False
+
     def begin(self) -> None:
         """Keep writes until `commit`."""
         self._in_batch = True
@@ -235,6 +254,8 @@ class PostgresStore:
             try:
                 return work(self._db)
             except self._psycopg.OperationalError as error:  # deadlocks are among them
+                if self._in_whole:  # a new connection would know nothing of what was written
+                    raise
                 if time.monotonic() > deadline:
                     raise JournalError(self.name, f"is lost: {' '.join(str(error).split())[:200]}") from error
                 time.sleep(pause)

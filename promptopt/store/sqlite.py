@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -12,6 +13,7 @@ from ..errors import JournalError
 from ._calls import INDEX, CallTable
 from .contract import TABLES, Row
 from .migrations import SQLITE, VERSION, steps
+from .paging import numbered, read_pages
 
 CACHE_KIB = 128 * 1024
 CURE = "free space or mend the disk; `promptopt resume` goes on from what was committed"
@@ -45,6 +47,7 @@ class SqliteStore:
     """
 
     order = "rowid"
+    places = numbered(calls="id", prompts="rowid")
     orphaned = "1 = 1"
     repeated = "1 = 0"
     shared = False
@@ -135,6 +138,21 @@ class SqliteStore:
     def drop_calls(self, keys: Sequence[str]) -> None:
         """Delete calls."""
         self._calls.drop(keys)
+
+    def pages(self, table: str, columns: Sequence[str]) -> Iterator[list[Row]]:
+        """Iterate over all rows of a table, a page at a time."""
+        return read_pages(self, table, columns)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Make one transaction of what is written inside."""
+        self.begin()
+        try:
+            yield
+        except BaseException:
+            self.query("ROLLBACK")
+            raise
+        self.commit()
 
     @_telling
     def begin(self) -> None:
