@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from .bulk import PART_CELLS, WHOLE, Bulk, BulkScoring, Shard, Totals
 from .cellfiles import CellFormat, check_format
 from .config import job_from_dict
 from .data import Stream
-from .errors import ConfigError, JournalError
+from .errors import JournalError
 from .events import Listener, ignore
 from .job import Job
+from .journal import Journal
 from .partbook import FileBook, PartBook, StudyBook
 from .prompt import Prompt
-from .records import Budget, digest
+from .records import digest
 from .runfolder import claimed
 from .setup import Setup, columns_of, from_job
 from .shared import ORIGIN, opened_study
@@ -73,7 +74,7 @@ def score_file(
         format: of the files.
         part: rows of a part; None makes parts of about 8,000 cells.
         study: URL of a PostgreSQL database; processes that score the same there and share the folder take
-            whatever part nobody alive is at.
+            whatever part nobody alive is at, and keep the budget together (minutes are each one's own).
         listen: told what happens.
 
     Raises:
@@ -140,35 +141,37 @@ def _work(
     _settle(folder / JOB, {**described, "mark": mark})
     with ExitStack() as stack:
         book: PartBook
-        elapsed = 0.0
+        elapsed, purse = 0.0, None
         if study is None:
             name = f"{shard.index}of{shard.of}"
             stack.enter_context(claimed(folder / f".shard-{name}.lock", str(folder)))
             book = FileBook(folder / f"done-{name}.jsonl")
             elapsed = sum(part.seconds for part in book.parts)
         else:
-            book = _shared_book(study, described, mark, setup.budget, stack)
-        totals = BulkScoring(bulk, book, shard=shard, elapsed=elapsed, listen=listen).run()
+            journal = stack.enter_context(_shared_journal(study, described, mark))
+            book, purse = StudyBook(journal, mark), journal.purse(setup.budget, setup.prices)
+        scoring = BulkScoring(bulk, book, shard=shard, elapsed=elapsed, purse=purse, listen=listen)
+        totals = scoring.run()
     return Scoring(prompts, totals, folder, setup.task.reward_name)
 
 
-def _shared_book(
-    study: str, described: dict[str, Any], mark: str, budget: Budget, stack: ExitStack
-) -> StudyBook:
-    if budget != Budget():
-        raise ConfigError(
-            "budget", "cannot be kept by several processes that score a file together",
-            do="leave it out, or score shards with a budget each",
-        )  # fmt: skip
-    journal = stack.enter_context(opened_study(study))
-    if journal.settle_meta("fingerprint", mark) != mark:
-        raise JournalError(
-            study,
-            "was made with another job, or is a run's",
-            do="name another study: add ?study=NAME to the URL",
-        )
-    journal.settle_meta(META, described)
-    return StudyBook(journal, mark)
+@contextmanager
+def _shared_journal(study: str, described: dict[str, Any], mark: str) -> Iterator[Journal]:
+    """Open a study and write down what it is of, the first one who comes; a later one may raise the budget.
+
+    Raises:
+        JournalError: it is of something else.
+    """
+    with opened_study(study) as journal:
+        if journal.settle_meta("fingerprint", mark) != mark:
+            raise JournalError(
+                study,
+                "was made with another job, or is a run's",
+                do="name another study: add ?study=NAME to the URL",
+            )
+        if journal.settle_meta(META, described) != described:
+            journal.set_meta(META, described)
+        yield journal
 
 
 def _settle(path: Path, described: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from .data import Stream
 from .errors import ConfigError, JournalError
 from .events import Listener, Notice, Tick, ignore
 from .journal import Journal
-from .ledger import Ledger
+from .ledger import Ledger, Purse
 from .partbook import Part, PartBook
 from .prompt import Prompt
 from .proof.canaries import ALARM, JudgeCheck
@@ -150,6 +150,7 @@ class BulkScoring:
         book: which parts are finished, and whose are the others.
         shard: the parts that are this process's.
         elapsed: seconds that finished parts have taken, for a budget of minutes.
+        purse: what other processes spend from, too.
         listen: told what happens.
     """
 
@@ -160,11 +161,12 @@ class BulkScoring:
         *,
         shard: Shard = WHOLE,
         elapsed: float = 0.0,
+        purse: Purse | None = None,
         listen: Listener = ignore,
     ) -> None:
         """Wire it up."""
         self.job, self._book, self._shard, self._listen = job, book, shard, listen
-        self._ledger = Ledger(job.setup.budget, job.setup.prices, elapsed=elapsed)
+        self._ledger = Ledger(job.setup.budget, job.setup.prices, elapsed=elapsed, purse=purse)
         self._finished: dict[int, Part] = {}
         self._ticked = 0.0
         self._alarmed = False

@@ -226,6 +226,7 @@ class Caller:
     def _land(self, keys: Sequence[str], outcomes: dict[str, Outcome]) -> None:
         """Let others have what is bought, or what is not."""
         self._claims.give_back(keys)
+        self.ledger.rest()
         if self._claims.shared:
             for key in keys:  # the journal's outcome counts, should another process have been faster
                 outcomes.pop(key, None)
@@ -282,7 +283,7 @@ class Caller:
                 self._write_off(role, refused)
                 raise BudgetExhausted("budget", f"the next call could pass {cap}")
             if len(refused) == len(pending):
-                time.sleep(0.01)
+                self.ledger.wait()
             pending = refused
 
     def _round(

@@ -22,7 +22,7 @@ from .errors import AuthError, JournalError, SealedSplit
 from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
 from .leaderboard import Entry, rank
-from .ledger import Ledger, Spent
+from .ledger import Ledger, Purse, Spent
 from .prompt import Prompt
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
@@ -72,6 +72,7 @@ class Contest:
         listen: Listener = ignore,
         reuse: Sequence[Journal] = (),
         stopped: Callable[[], bool] = never,
+        purse: Purse | None = None,
     ) -> None:
         """Give every entrant a run of its own on its share."""
         self.setup = setup
@@ -91,6 +92,7 @@ class Contest:
                 name=name,
                 clock=self._clocks[name],
                 stopped=stopped,
+                purse=purse,
             )
             for name, searcher in setup.entrants.items()
         }

@@ -13,15 +13,15 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import JournalError
-from .records import Cell, Score, Usage, canonical_json
-from .store import CALL, VERSION, open_store, read_bill
+from .records import Budget, Cell, Price, Score, Usage, canonical_json
+from .store import CALL, VERSION, Purse, open_store, read_bill
 
 PUT_ATTEMPT = (
     "INSERT INTO attempts (key, role, prompt_tokens, completion_tokens, at, lost) VALUES (?, ?, ?, ?, ?, ?)"
@@ -291,6 +291,26 @@ class Journal:
             self._flush()
             taken = read_bill(self._store)
         return {role: Call({}, *amounts) for role, amounts in taken.items()}
+
+    def purse(self, cap: Budget, prices: Mapping[str, Price]) -> Purse | None:
+        """Return what this process and others spend from together; None if nobody shares the journal.
+
+        Args:
+            cap: of all of them.
+            prices: by role.
+        """
+        if not self.shared:
+            return None
+        spent = [
+            (call.attempts, call.usage.tokens, prices.get(role, Price()).usd(call.usage))
+            for role, call in self.bill().items()
+        ]
+        calls, tokens, usd = (sum(column) for column in zip((0, 0, 0.0), *spent, strict=True))
+        return Purse(self._query, self._store.worker, cap, (int(calls), int(tokens), usd))
+
+    def _query(self, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._store.query(sql, values)
 
     def write_off(self, key: str, role: str, attempts: int, spent: Usage) -> None:
         """Keep on the bill what attempts without a lasting outcome cost together."""

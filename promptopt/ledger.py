@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .records import Budget, Price, Usage
 
@@ -32,6 +32,11 @@ class Spent(NamedTuple):
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def capped(self) -> tuple[int, int, float]:
+        """What a purse counts: calls, tokens, US dollars."""
+        return self.calls, self.tokens, self.usd
+
     def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # tuples would be joined
         """Add two amounts."""
         return Spent(
@@ -51,6 +56,28 @@ class Spent(NamedTuple):
             self[3] - other[3],
             self[4] - other[4],
         )
+
+
+class Purse(Protocol):
+    """What several processes may spend together (`store.purse`); amounts are calls, tokens, US dollars."""
+
+    def draw(
+        self, need: tuple[int, int, float], aside: tuple[int, int, float] = ..., *, anew: bool = ...
+    ) -> bool:
+        """Take what one attempt needs at most, and leave `aside`; False if that would pass the cap."""
+        ...
+
+    def settle(self, need: tuple[int, int, float], actual: tuple[int, int, float]) -> None:
+        """Say what an attempt has really cost for which `need` was drawn."""
+        ...
+
+    def rest(self) -> None:
+        """Hand back what is drawn and not needed now."""
+        ...
+
+    def may_fill(self) -> bool:
+        """Whether another process may hand something back."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +103,17 @@ class Ledger:
         *,
         elapsed: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        purse: Purse | None = None,
     ) -> None:
-        """Start an empty ledger; `elapsed` is the seconds that earlier processes of the run took."""
+        """Start an empty ledger.
+
+        Args:
+            budget: caps.
+            prices: by role.
+            elapsed: seconds that earlier processes of the run took.
+            clock: seconds; it may stand still while others have their turn.
+            purse: what other processes spend from, too: attempts are drawn from it besides.
+        """
         self.budget = budget or Budget()
         self._prices = dict(prices or {})
         self._clock = clock
@@ -91,6 +127,7 @@ class Ledger:
         self._held = Spent()
         self._aside = Spent()  # losses and what is held back
         self._limit: int | None = None  # of all calls booked, while `limited`
+        self._purse = purse
 
     @property
     def elapsed(self) -> float:
@@ -200,7 +237,22 @@ class Ledger:
             if self.blocked_by(used + self._aside) or self._over_limit(used):
                 return None
             self._reserved = reserved
+            held = self._held
+        if self._purse is not None and not self._purse.draw(need.capped, held.capped):
+            with self._lock:
+                self._reserved -= need
+            self._purse.rest()
+            return None
         return Ticket(role, bound, need)
+
+    def rest(self) -> None:
+        """Let other processes have what was drawn ahead and is not needed now."""
+        if self._purse is not None:
+            self._purse.rest()
+
+    def wait(self) -> None:
+        """Wait a little for what is under way to be settled, here or elsewhere."""
+        time.sleep(0.01 if self._purse is None else 0.05)
 
     def spend(self, role: str, calls: int, usage: Usage) -> bool:
         """Book calls whose usage is known beforehand, all or none; False when a cap could be passed."""
@@ -243,6 +295,8 @@ class Ledger:
         with self._lock:
             self._reserved -= ticket.amount
             self._add(ticket.role, actual)
+        if self._purse is not None:
+            self._purse.settle(ticket.amount.capped, actual.capped)
 
     def charge(self, role: str, calls: int, usage: Usage, seconds: float = 0.0) -> None:
         """Book spending of an earlier process of this run; it is never refused."""
@@ -286,10 +340,18 @@ class Ledger:
 
     def why_blocked(self, role: str, bound: Usage, calls: int = 1) -> str:
         """Return the cap that refuses attempts bounded by `bound` together, in words."""
+        need = self._amount(role, calls, bound)
         with self._lock:
-            used = self._total + self._amount(role, calls, bound)
+            used = self._total + need
+            held = self._held
             cap = self.blocked_by(used + self._aside)
-            return cap or ("the calls of a slice of the search" if self._over_limit(used) else "")
+            cap = cap or ("the calls of a slice of the search" if self._over_limit(used) else "")
+        if cap or self._purse is None or self._purse.may_fill():
+            return cap
+        if not self._purse.draw(need.capped, held.capped, anew=True):
+            return "what all processes of the run may spend together"
+        self._purse.settle(need.capped, Spent().capped)
+        return ""
 
     def _over_limit(self, used: Spent) -> bool:
         return self._limit is not None and used.calls > self._limit

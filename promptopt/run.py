@@ -99,8 +99,9 @@ def _to_verdict(
 ) -> Study:
     """Run; if another model answers under a name, say so and run again for that one."""
     start = Contest if setup.entrants else Run
+    purse = journal.purse(setup.budget, setup.prices)
     while True:
-        run = start(setup, journal, workdir, listen=listen, reuse=reuse, stopped=stopped)
+        run = start(setup, journal, workdir, listen=listen, reuse=reuse, stopped=stopped, purse=purse)
         try:
             return run.to_verdict(folder)
         except ModelChanged as change:

@@ -18,7 +18,7 @@ from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Listener, Notice, Stage, StageName, Tick, ignore
 from .journal import Journal
-from .ledger import Ledger, Spent
+from .ledger import Ledger, Purse, Spent
 from .plan import make_power, proving_units
 from .prompt import Prompt
 from .proof.canaries import JudgeCheck
@@ -86,6 +86,7 @@ class Run:
         name: of the searcher, where several share the journal: its own notes there are kept under it.
         clock: seconds; it may stand still while others have their turn.
         stopped: whether someone has asked for a stop.
+        purse: what other processes spend from, too.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Run:
         name: str = "",
         clock: Callable[[], float] = time.monotonic,
         stopped: Callable[[], bool] = never,
+        purse: Purse | None = None,
     ) -> None:
         """Wire ledger, caller, scorer and candidates together."""
         self.setup = setup
@@ -111,7 +113,7 @@ class Run:
         self._notes: list[SearchNote] = []
         self._groups: dict[str, str | None] = {}  # of select rows and, once they are open, test rows
         elapsed = float(self._noted_down("elapsed") or 0.0)
-        self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed, clock=clock)
+        self.ledger = Ledger(setup.budget, setup.prices, elapsed=elapsed, clock=clock, purse=purse)
         self.caller = Caller(
             setup.models, journal, self.ledger, reuse=reuse, on_outcome=self._tick, stopped=stopped
         )

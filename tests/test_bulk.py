@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -73,8 +74,8 @@ def cells(folder: Path) -> list[dict[str, Any]]:
 
 
 def run(tmp_path: Path, **options: Any) -> Any:
-    given = {"format": "jsonl", "part": 10, **options}
-    return score_file(load_job(tmp_path / "job.yaml"), tmp_path / "all.jsonl", tmp_path / "out", **given)
+    given = {"format": "jsonl", "part": 10, "folder": tmp_path / "out", **options}
+    return score_file(load_job(tmp_path / "job.yaml"), tmp_path / "all.jsonl", **given)
 
 
 def test_every_row_has_its_cell_and_the_sums_are_those_of_all(tmp_path):
@@ -323,7 +324,7 @@ def test_options_that_need_a_file_are_refused_without_one(tmp_path, capsys):
 # --- several processes -------------------------------------------------------------------------------
 
 
-def test_a_study_keeps_no_budget_and_no_other_job(tmp_path):
+def test_a_study_is_of_one_job_and_a_later_process_may_raise_its_budget(tmp_path):
     pytest.importorskip("psycopg")
     make_job(tmp_path)
     write(tmp_path / "all.jsonl", 25)
@@ -334,9 +335,16 @@ def test_a_study_keeps_no_budget_and_no_other_job(tmp_path):
         assert joined is not None
         assert joined.totals == first.totals
         assert set(asked(tmp_path).values()) == {1}
-        make_job(tmp_path, budget={"calls": 99})
-        with pytest.raises(ConfigError, match="budget: cannot be kept by several processes"):
-            run(tmp_path, study=f"{database}?study=other")
+        other = {"study": f"{database}?study=other", "folder": tmp_path / "other"}
+        make_job(tmp_path, budget={"calls": 14})
+        for _ in range(2):
+            with pytest.raises(BudgetExhausted, match="14 calls"):
+                run(tmp_path, **other)
+        assert sum(asked(tmp_path).values()) == 25 + 14
+        make_job(tmp_path, budget={"calls": 25})
+        assert run(tmp_path, **other).totals.tallies == first.totals.tallies
+        assert join_scoring(other["study"]).totals.tallies == first.totals.tallies
+        assert sum(asked(tmp_path).values()) == 50
         make_job(tmp_path, seed=5)
         with pytest.raises(JournalError):
             run(tmp_path, study=database)
@@ -394,6 +402,60 @@ def test_four_workers_share_a_file_and_one_is_killed(tmp_path, record_property):
     assert len(texts) == many
     assert again <= CONCURRENCY  # what the killed one had sent and not heard of
     record_property("figures", f"{many} cells, {again} asked twice")
+
+
+CAPS = {
+    "calls": {"calls": 400},
+    "tokens": {"tokens": 3000},
+    "usd": {"usd": 0.003},
+}
+"""Of a job that needs 600 calls, 750 with those that fail; a call takes 8 tokens, a dollar is a million."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cap", CAPS)
+def test_a_cap_that_workers_share_is_never_passed_though_a_fifth_of_all_attempts_fails(
+    tmp_path, cap, record_property
+):
+    pytest.importorskip("psycopg")
+    chance, answered = random.Random(cap), []
+
+    def reply(messages, body):
+        if chance.random() < 0.2:
+            return Reply("out of order", status=500, delay=0.005)
+        answered.append(8)
+        return Reply("yes", delay=0.005, usage={"prompt_tokens": 7, "completion_tokens": 1})
+
+    with LoopbackServer(reply) as target, server() as database:
+        options = {"base_url": target.url, "concurrency": CONCURRENCY, "backoff": 0.01}
+        config = make_job(
+            tmp_path,
+            target={
+                "model": "openai/m",
+                "price": {"input": 1, "output": 1},
+                "decoding": {"max_tokens": 2},
+                **options,
+            },
+            budget=CAPS[cap],
+        )
+        write(tmp_path / "all.jsonl", 600)
+        study = f"{database}?study=cap"
+        words = ("--data", tmp_path / "all.jsonl", "--out", tmp_path / "out", "--format", "jsonl")
+        workers = [start("score", config, *words, "--part", 20, "--study", study)]
+        journal = Journal(study)
+        while journal.get_meta("scoring") is None:
+            assert workers[0].poll() is None, workers[0].communicate()
+            time.sleep(0.02)
+        workers += [start("worker", "--study", study) for _ in range(2)]
+        outs = [process.communicate(timeout=200) for process in workers]
+        journal.close()
+    assert [process.returncode for process in workers] == [4] * 3, outs
+    tokens = sum(answered)
+    spent = {"calls": target.calls, "tokens": tokens, "usd": tokens / 1e6}[cap]
+    most = CAPS[cap][cap]
+    assert 0.95 * most < spent <= most
+    assert 0.1 < 1 - len(answered) / target.calls < 0.3
+    record_property("figures", f"{cap}: {spent:g} of {most:g} spent in {target.calls} attempts")
 
 
 def kill_one_at_work(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -192,7 +193,35 @@ def test_four_processes_share_a_search_that_knows_nothing_of_it_and_one_is_kille
     record_property("figures", f"{needed} calls, {busy} claimed by the killed one, {again} sent twice")
 
 
-def ape(tmp_path: Path, target: str) -> Path:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("cap", [160, 300])
+def test_workers_of_a_search_never_pass_its_cap_together_though_a_fifth_of_all_attempts_fails(
+    tmp_path, cap, record_property
+):
+    faults = random.Random(cap)
+
+    def faulty(messages, body):
+        return Reply("out of order", status=500) if faults.random() < 0.2 else reply(messages, body)
+
+    with LoopbackServer(faulty) as target, server() as database:
+        config = ape(tmp_path, target.url, budget={"calls": cap}, backoff=0.01)
+        study = f"{database}?study=cap"
+        starter = start("run", config, "--folder", tmp_path / "run", "--study", study)
+        journal = Journal(study)
+        while journal.get_meta("data") is None:
+            assert starter.poll() is None, starter.communicate()
+            time.sleep(0.01)
+        workers = [starter, *(start("worker", "--study", study) for _ in range(2))]
+        lines = {finish(process) for process in workers}
+        assert len(lines) == 1  # all come to one verdict
+        (drawn,) = journal._store.query("SELECT calls FROM purse")
+        journal.close()
+    assert drawn[0] == target.calls <= cap
+    assert target.calls > 0.7 * cap
+    record_property("figures", f"{target.calls} of {cap} calls")
+
+
+def ape(tmp_path: Path, target: str, budget: dict[str, int] | None = None, **options: float) -> Path:
     """Return a job whose searcher proposes prompts."""
     config = job(tmp_path, target)
     data = json.loads(config.read_text())
@@ -200,7 +229,9 @@ def ape(tmp_path: Path, target: str) -> Path:
     data["target"]["n_parameter"] = (
         False  # whether samples can be drawn together is found out by each process
     )
-    config.write_text(json.dumps({**data, "prompt": "Do it.\n\nInput: {{input}}\nOutput:", "search": search}))
+    data["target"].update(options)
+    prompt = "Do it.\n\nInput: {{input}}\nOutput:"
+    config.write_text(json.dumps({**data, "prompt": prompt, "search": search, "budget": budget or {}}))
     return config
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from .bill import read_bill
 from .contract import CALL, Store
 from .migrations import VERSION
+from .purse import Purse
 from .sqlite import SqliteStore
 
 SCHEMES = ("postgresql://", "postgres://")
 
-__all__ = ["CALL", "SCHEMES", "VERSION", "Store", "is_url", "open_store", "read_bill"]
+__all__ = ["CALL", "SCHEMES", "VERSION", "Purse", "Store", "is_url", "open_store", "read_bill"]
 
 
 def is_url(place: str | Path) -> bool:

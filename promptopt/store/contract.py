@@ -53,6 +53,7 @@ class Store(Protocol):
         orphaned: the SQL condition of an attempt whose process is gone.
         repeated: of an attempt that another process makes of a call that it has tried before.
         shared: whether other processes may work on it at the same time.
+        worker: who this process is there; empty if it is nobody's but its own.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Store(Protocol):
     orphaned: str
     repeated: str
     shared: bool
+    worker: str
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Run one statement at once, and return its rows; it sees all that was written before."""

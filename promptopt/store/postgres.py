@@ -23,6 +23,7 @@ from ..errors import ConfigError, JournalError, MissingExtra
 from .contract import CALL, TABLES, Row
 from .migrations import POSTGRES, VERSION, steps
 from .paging import numbered, read_pages
+from .purse import TABLES as PURSES
 
 T = TypeVar("T")
 
@@ -331,7 +332,7 @@ class PostgresStore:
         with self._db.transaction():
             self._db.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (self._place.schema,))
             self._db.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._place.schema}"')
-            self._db.execute(tables + SHARING)
+            self._db.execute(tables + SHARING + PURSES)
             found = self._db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
             if found is not None and int(found[0]) < VERSION:
                 for statement in steps(int(found[0]), POSTGRES):

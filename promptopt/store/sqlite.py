@@ -51,6 +51,7 @@ class SqliteStore:
     orphaned = "1 = 1"
     repeated = "1 = 0"
     shared = False
+    worker = ""
 
     def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         """Open or create the file.
