@@ -172,7 +172,7 @@ def read_bytes(file: Path, where: str) -> bytes:
         raise DataError(where, f"its file cannot be read: {error.strerror}", got=str(file)) from error
 
 
-def write_whole(file: Path, data: bytes) -> None:
+def write_whole(file: Path, data: bytes | memoryview) -> None:
     """Write a whole file or nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     fresh = file.with_name(f".{file.name}.fresh")

@@ -8,7 +8,7 @@ request alike (a refused key, a model that does not exist) is raised, as a `Mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,6 +208,16 @@ class LocalWeights(Protocol):
     @property
     def folder(self) -> Path:
         """An ordinary Hugging Face folder: configuration, tokenizer, safetensors weights."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A model that another process can build, and that answers the same there."""
+
+    @property
+    def recipe(self) -> tuple[str, Mapping[str, Any]]:
+        """`provider/name`, and the other options of the plug-in."""
         ...
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from .. import shipped
 from ..errors import ConfigError, MissingExtra, ModelError
 
 PATTERNS = (
@@ -29,11 +30,15 @@ PATTERNS = (
 def find_folder(name: str, revision: str | None) -> Path:
     """Return the folder of a model, downloading a hub id (into the usual cache) when it is not there yet.
 
+    One that was shipped to this machine under this name is taken first.
+
     Raises:
         ConfigError: no such folder or hub id, or the folder holds no model that may be loaded.
         ModelError: the hub cannot be reached, or refuses access.
     """
     where = f"model {name!r}"
+    if (there := shipped.find(name, revision)) is not None:
+        return check_folder(there, where)
     path = Path(name).expanduser()
     if path.is_dir():
         if revision is not None:

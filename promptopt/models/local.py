@@ -9,9 +9,9 @@ transformers are imported on first use.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -142,7 +142,15 @@ class LocalModel:
         """Where the weights are (see `contracts.model.LocalWeights`)."""
         return self._folder
 
+    @property
+    def recipe(self) -> tuple[str, Mapping[str, Any]]:
+        """How another process builds it (see `contracts.model.Portable`)."""
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        return f"{self._provider}/{told.pop('name')}", told
+
     # -- what a subclass may say differently
+
+    _provider = "hf"
 
     @property
     def _endpoint(self) -> str:

@@ -9,15 +9,17 @@ answered twice the first answer counts. Admission, ledger and journal stay with 
 from __future__ import annotations
 
 import math
+import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from .. import plugins
+from .. import cluster
 from ..contracts.model import (
     Admit,
     Capabilities,
@@ -32,7 +34,7 @@ from ..contracts.model import (
     Request,
     always,
 )
-from ..errors import ConfigError, MissingExtra, ModelError
+from ..errors import ConfigError, ModelError
 from ._units import in_order
 
 SMALLEST, LARGEST = 8, 256
@@ -52,7 +54,7 @@ class RayModel:
     """Replicas of one model, each with its share of CPUs and GPUs.
 
     Attributes:
-        name: the model, as `provider/name`. What it reads must be there on every node.
+        name: the model, as `provider/name`. Its weights are brought to every node, to each once.
         options: of the model.
         replicas: how many.
         cpus: of each.
@@ -79,22 +81,27 @@ class RayModel:
             raise ConfigError("ray.replicas", "must be at least 1", got=self.replicas)
         if self.cpus < 0 or self.gpus < 0:
             raise ConfigError("ray", "cpus and gpus must not be negative", got=[self.cpus, self.gpus])
-        _ray()
+        cluster.import_ray()
 
     @cached_property
-    def _here(self) -> LanguageModel:
-        """The model as it would be here; its weights are not loaded."""
-        return _build(self.name, self.options)
+    def here(self) -> LanguageModel:
+        """The model as this process would have it; its weights are not loaded."""
+        return cluster.build(self.name, self.options)
 
     @property
     def identity(self) -> ModelIdentity:
         """That of the model: where it is computed does not change its answers."""
-        return self._here.identity
+        return self.here.identity
 
     @property
     def capabilities(self) -> Capabilities:
         """Those of the model."""
-        return self._here.capabilities
+        return self.here.capabilities
+
+    @property
+    def recipe(self) -> tuple[str, Mapping[str, Any]]:
+        """How another process builds the model itself."""
+        return self.name, self.options
 
     def generate(
         self, requests: Sequence[GenerateRequest], admit: Admit = always
@@ -135,17 +142,24 @@ class RayModel:
 class _Replica:
     """What runs in an actor: the model, built there."""
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self._model = _build(name, options)
+    def __init__(
+        self, name: str, options: Mapping[str, Any], shipments: Sequence[cluster.Shipment] = ()
+    ) -> None:
+        self.came = cluster.unpack(cluster.import_ray(), shipments)
+        self._model = cluster.build(name, options)
+        self._folder = Path(tempfile.mkdtemp(prefix="promptopt-"))
 
-    def answer(self, number: int, requests: Sequence[Any]) -> tuple[int, list[tuple[int, Outcome]]]:
-        """Answer requests of one kind."""
+    def answer(
+        self, number: int, requests: Sequence[Any], adapters: Mapping[str, Any]
+    ) -> tuple[int, list[tuple[int, Outcome]]]:
+        """Answer requests of one kind; `adapters` are references of their trained weights."""
+        requests = cluster.unpack_adapters(cluster.import_ray(), requests, adapters, self._folder)
         kind = self._model.generate if isinstance(requests[0], GenerateRequest) else self._model.loglikelihood
         return number, list(kind(requests))
 
-    def here(self) -> bool:
-        """Say that it is there, whatever else it does."""
-        return True
+    def here(self) -> int:
+        """Say that it is there, whatever else it does, and how many bytes of weights came for it."""
+        return self.came
 
 
 class _Crew:
@@ -154,25 +168,27 @@ class _Crew:
     Attributes:
         up: those that have said that they are there.
         coming: those that have not, by what they will say.
+        came: bytes of weights that came for each that has.
     """
 
     def __init__(self, model: RayModel) -> None:
-        ray = _ray()
-        if not ray.is_initialized():
-            ray.init(address=model.address, include_dashboard=False, log_to_driver=False)
-        self.ray, self.name, self.size, self._options = ray, model.name, model.replicas, dict(model.options)
+        self.ray = ray = cluster.connected(model.address)
+        self.name, self.size, self._options = model.name, model.replicas, dict(model.options)
+        self._shipments = cluster.pack(ray, [model.here])
+        self.post = cluster.AdapterPost(ray)
         self._make = ray.remote(_Replica).options(
             num_cpus=model.cpus, num_gpus=model.gpus, max_restarts=0, max_task_retries=0,
             scheduling_strategy="SPREAD",
         )  # fmt: skip
         self.up: list[Any] = []
         self.coming: dict[Any, Any] = {}
+        self.came: list[int] = []
         self._stillborn = 0
         for _ in range(self.size):
             self._add()
 
     def _add(self) -> None:
-        actor = self._make.remote(self.name, self._options)
+        actor = self._make.remote(self.name, self._options, self._shipments)
         self.coming[actor.here.remote()] = actor
 
     def arrive(self, ref: Any) -> None:
@@ -183,7 +199,7 @@ class _Crew:
         """
         actor = self.coming.pop(ref)
         try:
-            self.ray.get(ref)
+            self.came.append(self.ray.get(ref))
         except self.ray.exceptions.RayError:
             self._stillborn += 1
             if self._stillborn >= TRIES and not self.up:
@@ -269,7 +285,8 @@ class _Round:
             if admitted:
                 batch.places = admitted
                 asked = [self._requests[place] for place in admitted]
-                self._under_way[actor.answer.remote(batch.number, asked)] = batch, actor
+                adapters = self._crew.post.enclose(asked)
+                self._under_way[actor.answer.remote(batch.number, asked, adapters)] = batch, actor
                 load[id(actor)] += 1
 
     def _take_in(self, ref: Any) -> Iterator[tuple[int, Outcome]]:
@@ -296,17 +313,3 @@ class _Round:
             return cause
         problem = f"a replica failed: {type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
         return ModelError(f"ray/{self._crew.name}", problem, do="try the model without `executor: ray`")
-
-
-def _build(name: str, options: Mapping[str, Any]) -> LanguageModel:
-    provider, _, inner = name.partition("/")
-    model: LanguageModel = plugins.build("models", provider, {"name": inner, **options})
-    return model
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra("executor: ray", "ray", "scale") from error
-    return ray

@@ -6,12 +6,18 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
+import torch
+from tiny_models import save_model
 
+from promptopt.adapter import Adapter
 from promptopt.config import load_job
 from promptopt.contracts.model import Completion, Decoding, GenerateRequest, Likelihood, LikelihoodRequest
 from promptopt.errors import PromptOptError
+from promptopt.models.local import LocalModel
+from promptopt.models.ray import RayModel
 from promptopt.records import Message
 from promptopt.setup import build_model
 from promptopt.testing.model import check_model
@@ -114,3 +120,58 @@ def test_a_node_that_is_killed_changes_no_answer(tmp_path, cluster, record_prope
     assert 0 < again < 500  # what the replica on that node had
     record_property("figures", f"1,500 cells, {again} asked again, {time.monotonic() - begun:.0f} s")
     model.close()
+
+
+@pytest.fixture
+def three_nodes():
+    pytest.importorskip("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(3):
+        made.add_node(num_cpus=2)
+    made.wait_for_nodes()
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore")
+def test_weights_are_brought_to_each_node_once_however_many_replicas_it_has(
+    tmp_path, three_nodes, monkeypatch, record_property
+):
+    """The folder is where no node would look for it: what answers there is what was brought."""
+    monkeypatch.chdir(tmp_path)
+    folders = {}
+    for replicas in (3, 6):
+        folders[replicas] = save_model(tmp_path / f"model{replicas}")
+        size = sum(path.stat().st_size for path in folders[replicas].iterdir())
+        model = RayModel(f"hf/{folders[replicas].name}", {"threads": 1}, replicas=replicas, cpus=1)
+        asked = requests(20 * replicas)
+        found = dict(model.generate(asked))
+        crew = model._crew
+        while len(crew.came) < replicas:
+            (ready,), _ = crew.ray.wait(list(crew.coming), num_returns=1)
+            crew.arrive(ready)
+        came = sorted(crew.came)
+        assert came == [0] * (replicas - 3) + [size] * 3
+        local = LocalModel(str(folders[replicas]), threads=1)
+        assert {at: o.text for at, o in found.items()} == {at: o.text for at, o in local.generate(asked)}
+        vectors = 0.3 * torch.randn(4, 32, generator=torch.Generator().manual_seed(replicas))
+        soft = Adapter.write(
+            tmp_path / "soft",
+            {"prompt_embeddings": vectors},
+            method="prompt_tuning",
+            model=local.identity.revision,
+            vectors=4,
+        )
+        asked = [replace(request, adapter=soft) for request in asked]
+        softly = {at: o.text for at, o in model.generate(asked)}
+        assert softly == {at: o.text for at, o in local.generate(asked)}
+        assert softly != {at: o.text for at, o in found.items()}
+        model.close()
+        record_property(f"{replicas} replicas", f"{sum(came):,} bytes for 3 nodes")

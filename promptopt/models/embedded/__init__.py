@@ -31,6 +31,8 @@ class EmbeddedModel(LocalModel):
     name: str = "small"
     threads: int | None = 1
 
+    _provider = "embedded"
+
     def __post_init__(self) -> None:
         """Check the size."""
         if self.name not in sizes():
