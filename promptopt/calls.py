@@ -50,6 +50,8 @@ REDO_SECONDS = 0.5
 """Work of this machine that a kill may undo."""
 PAY_SECONDS = 0.05
 """Age of answers that a kill may lose; those that came before another attempt is sent are never lost."""
+ADOPTED = 1000
+"""Calls that are looked up together where another caller's are booked."""
 ADAPTERS_CURE = "use a model in this process (embedded/… or hf/…), or a prompt of words alone"
 
 OnOutcome = Callable[[str, int, int], None]
@@ -96,6 +98,8 @@ class Caller:
         on_outcome: told after each answer.
         stopped: whether someone has asked for a stop: then no call is begun, those under way are waited for
             and kept (those of this machine are given up: they cost nothing), and `StopRequested` is raised.
+        beside: another caller of the run, with a ledger of its own, that may be at work in another thread:
+            what it has used so far is paid, and what it is buying is not bought here as well.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Caller:
         reuse: Sequence[Journal] = (),
         on_outcome: OnOutcome = _tell_nobody,
         stopped: Callable[[], bool] = never,
+        beside: Caller | None = None,
     ) -> None:
         """Charge what earlier processes may have lost, and wait for requests."""
         self.ledger = ledger
@@ -120,11 +125,12 @@ class Caller:
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
         self._stopped = stopped
-        self._used: set[str] = set()
-        self._flying: set[str] = set()
-        self._landed = threading.Condition()
+        self._used: dict[str, str] = {} if beside is None else dict(beside._used)  # roles, by key
+        self._flying: set[str] = set() if beside is None else beside._flying
+        self._landed: threading.Condition = threading.Condition() if beside is None else beside._landed
         self._aliases = Aliases(journal)
         self._claims = Claims(journal, ledger)
+        self._began_with = frozenset(self._used)
 
     def model(self, role: str) -> LanguageModel:
         """Return the model that plays `role`."""
@@ -172,6 +178,21 @@ class Caller:
             elif len(outcomes) < len(wanted):
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
+
+    def adopt(self, other: Caller) -> None:
+        """Book what another caller, which began beside this one, has spent; what both used is booked once."""
+        spent: dict[str, Spent] = {}
+        keys = [key for key in other._used if key not in other._began_with]
+        for at in range(0, len(keys), ADOPTED):
+            known = self._journal.get_calls(keys[at : at + ADOPTED])
+            for key, call in known.items():
+                role = other._used[key]
+                self._first_use(role, key, call)
+                amount = Spent(call.attempts, call.usage.prompt_tokens, call.usage.completion_tokens)
+                spent[role] = spent.get(role, Spent()) + amount
+        for role, booked in other.ledger.booked_by_role.items():  # and what has no answer to show for it
+            rest = booked - spent.get(role, Spent())
+            self.ledger.charge(role, rest.calls, Usage(rest.prompt_tokens, rest.completion_tokens))
 
     def tell(self, role: str) -> None:
         """Say that a role is at work, though no call of it is under way."""
@@ -260,7 +281,7 @@ class Caller:
         """Return a call's outcome; the first time in this process, book what it once cost."""
         outcome = outcome_from_dict(call.outcome)
         if key not in self._used:
-            self._used.add(key)
+            self._used[key] = role
             self.ledger.charge(role, call.attempts, call.usage, call.seconds)
             self._note(role, outcome, call.attempts)
         return outcome
@@ -368,7 +389,7 @@ class Caller:
             roles = [other for other in self._models if self._identity(other) == mine]
             raise self._aliases.changed(mine, outcome, roles)
         self._note(role, outcome, purchase.attempts)
-        self._used.add(purchase.key)
+        self._used[purchase.key] = role
         self._journal.put_call(
             purchase.key,
             role,

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PromptOptError(Exception):
@@ -42,6 +42,17 @@ class PromptOptError(Exception):
         if do:
             parts.append(do)
         super().__init__("; ".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how another process gets it back, whatever its constructor takes."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[PromptOptError], args: tuple[Any, ...], state: dict[str, Any]) -> PromptOptError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class BadInput(PromptOptError, ValueError):

@@ -142,6 +142,12 @@ class Ledger:
             return {role: self._spent.get(role, Spent()) + self._lost.get(role, Spent()) for role in roles}
 
     @property
+    def booked_by_role(self) -> dict[str, Spent]:
+        """What each role has spent, without what a killed process may have lost."""
+        with self._lock:
+            return dict(self._spent)
+
+    @property
     def booked(self) -> Spent:
         """What all roles have spent together, without what a killed process may have lost."""
         with self._lock:

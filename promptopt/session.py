@@ -25,7 +25,7 @@ from .contracts.model import (
     Request,
 )
 from .contracts.reward import AsksJudge
-from .contracts.searcher import SearchTask
+from .contracts.searcher import HERE, Searcher, SearchTask, Seats
 from .contracts.selector import Selector
 from .errors import BudgetExhausted, ConfigError, SealedSplit, UnsupportedError
 from .events import Listener, Notice, Scored, StageName, ignore
@@ -82,6 +82,16 @@ class Candidates:
                     self._records[prompt.id] = CandidateRecord(prompt)
                     self._journal.put_prompt(prompt.id, prompt.to_dict())
 
+    def adopt(self, other: Candidates) -> None:
+        """Take over another's records in their order, without a word; of two evaluations the larger stays."""
+        for theirs in other.all():
+            mine = self._records.setdefault(theirs.prompt.id, CandidateRecord(theirs.prompt))
+            mine.ruled_out |= theirs.ruled_out
+            for kind, evaluation in theirs.evaluations.items():
+                known = mine.evaluations.get(kind)
+                if known is None or len(known.cells) < len(evaluation.cells):
+                    mine.evaluations[kind] = evaluation
+
     def rule_out(self, prompts: Sequence[Prompt]) -> None:
         """Keep these from winning, where they are known."""
         for prompt in prompts:
@@ -126,8 +136,12 @@ class RunSession:
         listen: Listener = ignore,
         before_scoring: Callable[[], None] = lambda: None,
         on_note: Callable[[SearchNote], None] = lambda _: None,
+        spread: Callable[[SearchTask, Path, Sequence[Searcher], Seats], None] | None = None,
     ) -> None:
-        """Take the run's parts; `before_scoring` is called before anything is bought."""
+        """Take the run's parts.
+
+        `before_scoring` is called before anything is bought; `spread` lets searchers search apart.
+        """
         self.task = task
         self.rng = random.Random(f"searcher {seed}")
         self.workdir = workdir
@@ -140,6 +154,7 @@ class RunSession:
         self._listen = listen
         self._before_scoring = before_scoring
         self._on_note = on_note
+        self._spread = spread
         self._drawn: dict[str, int] = {}
         self._abilities: dict[tuple[str, str], bool] = {}
         self._memory = Memory()
@@ -286,6 +301,13 @@ class RunSession:
             self._slice_ended = (left := ledger.limit_left) is not None and left < passes
             raise BudgetExhausted("budget", f"the next {passes} training passes could pass {cap}")
         self._caller.tell(TRAINER)
+
+    def spread(self, searchers: Sequence[Searcher], seats: Seats = HERE) -> None:
+        """Let searchers search apart, and take over what they found."""
+        if self._spread is None:
+            raise ConfigError("session.spread", "a search that is one of several cannot be spread again")
+        self._before_scoring()
+        self._spread(self.task, self.workdir, searchers, seats)
 
     def note(self, text: str) -> None:
         """Tell whoever is watching."""

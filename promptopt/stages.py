@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .branches import Trunk
 from .calls import Caller, never
 from .contracts.reward import AsksJudge
 from .contracts.searcher import ParticularSearcher
 from .errors import BudgetExhausted, ContractError, ModelError
-from .events import Listener, Notice, Stage, StageName, Tick, ignore
+from .events import Event, Listener, Notice, Stage, StageName, Tick, ignore
 from .journal import Journal
 from .ledger import Ledger, Purse, Spent
 from .plan import make_power, proving_units
@@ -33,6 +35,7 @@ from .reserve import Reserve
 from .scoring import Scorer
 from .session import CandidateRecord, Candidates, RunSession
 from .setup import Setup
+from .spread import spread
 from .study import Candidate, Stopped, Study
 
 TICK_SECONDS = 0.05
@@ -108,6 +111,7 @@ class Run:
         self.name = name
         self._journal = journal
         self._workdir = workdir
+        self._reuse, self._stopped, self._purse = reuse, stopped, purse
         self._noted = 0.0
         self._ticked = 0.0
         self._notes: list[SearchNote] = []
@@ -172,6 +176,7 @@ class Run:
             listen=self.listen,
             before_scoring=self._reserve.hold,
             on_note=self._notes.append,
+            spread=partial(spread, self._trunk()),
         )
         try:
             self._enter("baseline", len(task.splits.search))
@@ -193,6 +198,19 @@ class Run:
         finally:
             self.ledger.hold(Spent())
         return "finished"
+
+    def _trunk(self) -> Trunk:
+        """Return what searches that take place apart begin from."""
+        return Trunk(
+            self.setup, self._journal, self.caller, self.candidates, self._notes, self._hear, self._stopped,
+            self._reuse, self._purse,
+        )  # fmt: skip
+
+    def _hear(self, event: Event) -> None:
+        """Pass on what happens in a branch, its calls no more often than our own."""
+        if isinstance(event, Tick) and not self._is_time(event.done, event.asked):
+            return
+        self.listen(event)
 
     def _choose(self, stopped: Stopped) -> Found:
         task = self.setup.task
@@ -368,10 +386,14 @@ class Run:
         return observed_power(before, after, rows=units, split=split, observed=f"{seen} rows")
 
     def _tick(self, role: str, done: int, asked: int) -> None:
+        if self._is_time(done, asked):
+            self.listen(Tick(role, done, asked, self.ledger.by_role, self.ledger.remaining))
+
+    def _is_time(self, done: int, asked: int) -> bool:
         now = time.monotonic()
         if done < asked and now - self._ticked < TICK_SECONDS:
-            return
+            return False
         self._ticked = now
         if now - self._noted > 1.0:
             self.note_time()
-        self.listen(Tick(role, done, asked, self.ledger.by_role, self.ledger.remaining))
+        return True

@@ -15,12 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from promptopt import plugins
 from promptopt.contracts.model import GradientModel, LanguageModel
-from promptopt.contracts.searcher import ParticularSearcher, Searcher, Session
+from promptopt.contracts.searcher import HERE, ParticularSearcher, Searcher, Seats, Session
 from promptopt.errors import AuthError, BadInput, ConfigError, ModelError, PromptOptError
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Evaluation, Example, Message
+
+from ._members import build_member
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -175,18 +176,7 @@ def _mean(session: Session, prompt: Prompt) -> float:
 
 
 def _build(given: Any) -> tuple[str, Searcher]:
-    """Return a searcher and its name."""
-    if isinstance(given, str):
-        return given, plugins.build("searchers", given)
-    if isinstance(given, Mapping):
-        options = dict(given)
-        name = str(options.pop("name", ""))
-        return name, plugins.build("searchers", name, options)
-    if isinstance(given, Searcher):
-        return type(given).__name__, given
-    raise ConfigError(
-        "searcher portfolio.searchers", "not a searcher", got=given, do="write a name, or a mapping with one"
-    )
+    return build_member(given, "searcher portfolio.searchers")
 
 
 class _Slice:
@@ -252,6 +242,11 @@ class _Slice:
 
     def spend(self, passes: int, tokens: int) -> None:
         self._session.spend(passes, tokens)
+
+    def spread(self, searchers: Sequence[Searcher], seats: Seats = HERE) -> None:
+        raise ConfigError(
+            "searcher portfolio", "a slice is one search, and cannot be spread", do="take seeds out of it"
+        )
 
     def note(self, text: str) -> None:
         self._session.note(text)

@@ -113,6 +113,11 @@ class RL:
     training: Training = field(default_factory=Training)
     shaping: Shaping = field(default_factory=Shaping)
 
+    @property
+    def weights(self) -> tuple[str]:
+        """The model that is trained (see `contracts.searcher.ReadsWeights`)."""
+        return (self.generator,)
+
     def search(self, session: Session) -> None:
         """Train the generator, then choose among all that it wrote.
 

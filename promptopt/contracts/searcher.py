@@ -42,6 +42,27 @@ class SearchTask:
     needs: Needs = "text"
 
 
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Where searches take place that know nothing of each other.
+
+    Attributes:
+        executor: `local`, in this process, one after the other; `ray`, each in an actor, all at once as far
+            as the cluster has room.
+        cpus: of each actor.
+        gpus: of each; a share of one is fine.
+        address: of the Ray cluster; None is the one this process is connected to, or one of this machine.
+    """
+
+    executor: Literal["local", "ray"] = "local"
+    cpus: float = 1.0
+    gpus: float = 0.0
+    address: str | None = None
+
+
+HERE = Seats()
+
+
 class Session(Protocol):
     """A searcher's whole world.
 
@@ -134,6 +155,18 @@ class Session(Protocol):
         """
         ...
 
+    def spread(self, searchers: Sequence[Searcher], seats: Seats = HERE) -> None:
+        """Let searchers search apart, each from where this session is and on an equal share of what is left.
+
+        The first one's chance is that of this run's seed, the next one's that of the next seed. They see
+        nothing of each other; in the end what they found is found here, in their order, wherever they sat.
+        One whose share ends is done. One that is finished is not repeated by a resumed run.
+
+        Raises:
+            PromptOptError: what one of them raised, other than that its share has ended.
+        """
+        ...
+
     def note(self, text: str) -> None:
         """Tell the user something worth knowing, in a line."""
         ...
@@ -184,6 +217,20 @@ class Searcher(Protocol):
 
     def search(self, session: Session) -> None:
         """Propose and score prompts until satisfied; every scored prompt is a candidate of the run."""
+        ...
+
+
+@runtime_checkable
+class ReadsWeights(Protocol):
+    """A searcher that reads the weights of models besides the target's: they go where it goes.
+
+    Attributes:
+        weights: the models, as `provider/name`.
+    """
+
+    @property
+    def weights(self) -> Sequence[str]:
+        """Name them."""
         ...
 
 

@@ -26,7 +26,7 @@ from ..contracts.model import (
     Request,
 )
 from ..contracts.reward import Needs, Output
-from ..contracts.searcher import Searcher, SearchTask, Session
+from ..contracts.searcher import HERE, Searcher, SearchTask, Seats, Session
 from ..errors import BudgetExhausted, ContractError, TemplateError, shorten
 from ..prompt import Prompt
 from ..records import Budget, Evaluation, Example, Message, Score
@@ -377,6 +377,9 @@ class _WatchedSession:
 
     def spend(self, passes: int, tokens: int) -> None:
         self._noting(lambda: self._session.spend(passes, tokens))
+
+    def spread(self, searchers: Sequence[Searcher], seats: Seats = HERE) -> None:
+        self._noting(lambda: self._session.spread(searchers, seats))
 
     def note(self, text: str) -> None:
         self._session.note(text)
