@@ -102,6 +102,9 @@ class Trunk:
                 event = replace(event, candidates=begun + found)
             self.listen(event)
 
+    # What two branches have used is counted twice until they are gathered: to know better would take a look
+    # at every key.
+
     def _spent(self, growing: Sequence[Branch]) -> dict[str, Spent]:
         spent = dict(self.caller.ledger.by_role)
         for branch in growing:

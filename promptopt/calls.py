@@ -129,7 +129,7 @@ class Caller:
         self._flying: set[str] = set() if beside is None else beside._flying
         self._landed: threading.Condition = threading.Condition() if beside is None else beside._landed
         self._aliases = Aliases(journal)
-        self._claims = Claims(journal, ledger)
+        self._claims: Claims = Claims(journal, ledger, None if beside is None else beside._claims)
         self._began_with = frozenset(self._used)
 
     def model(self, role: str) -> LanguageModel:

@@ -19,15 +19,20 @@ class Claims:
     Args:
         journal: keeps the claims.
         ledger: says what the budget carries.
+        beside: claims of another part of this process, whose attempts are under way and not lost.
     """
 
-    def __init__(self, journal: Journal, ledger: Ledger) -> None:
+    def __init__(self, journal: Journal, ledger: Ledger, beside: Claims | None = None) -> None:
         """Charge what processes that are gone may have lost."""
         self.shared = journal.shared
         self._journal, self._ledger = journal, ledger
         self._pause = FIRST_PAUSE
         self._lost: dict[str, list[LostAttempt]] = {}
-        self._count_losses()
+        if beside is None:
+            self._count_losses()
+        else:
+            self._lost = {key: list(its) for key, its in beside._lost.items()}
+            self._tell_losses()
 
     def take(self, role: str, wanted: Sequence[tuple[str, Usage]]) -> set[str]:
         """Return which of these calls are to be made here.
@@ -71,4 +76,7 @@ class Claims:
         self._lost.clear()
         for lost in self._journal.lose_attempts():
             self._lost.setdefault(lost.key, []).append(lost)
+        self._tell_losses()
+
+    def _tell_losses(self) -> None:
         self._ledger.lose((lost.role, lost.bound) for its in self._lost.values() for lost in its)

@@ -106,7 +106,7 @@ def _packed(ray: Any, name: str, revision: str | None, folder: Path) -> Shipment
     return Shipment(name, revision, place, files, digest([str(folder), stats], 32))
 
 
-def unpack(ray: Any, shipments: Sequence[Shipment]) -> int:
+def unpack(shipments: Sequence[Shipment]) -> int:
     """Have the weights on this node, and models of this process find them; return the bytes that came for it.
 
     Raises:
@@ -114,6 +114,7 @@ def unpack(ray: Any, shipments: Sequence[Shipment]) -> int:
     """
     came = 0
     for shipment in shipments:
+        ray = import_ray()
         home = _home() / str(ray.get_runtime_context().get_node_id())[:16] / shipment.digest
         folder = home / shipment.place
         with _alone(home.with_suffix(".lock")):
@@ -157,7 +158,7 @@ class AdapterPost:
         return {each: self._sent[each] for each in needed if each in self._sent}
 
 
-def unpack_adapters(ray: Any, requests: Sequence[Q], enclosed: Mapping[str, Any], folder: Path) -> list[Q]:
+def unpack_adapters(requests: Sequence[Q], enclosed: Mapping[str, Any], folder: Path) -> list[Q]:
     """Return the requests with their trained weights in a folder of this process."""
     found = []
     for request in requests:
@@ -165,7 +166,7 @@ def unpack_adapters(ray: Any, requests: Sequence[Q], enclosed: Mapping[str, Any]
         if adapter is not None and adapter.digest in enclosed:
             file = folder / f"{adapter.digest[:16]}.safetensors"
             if not file.exists():
-                write_whole(file, memoryview(ray.get(enclosed[adapter.digest])))
+                write_whole(file, memoryview(import_ray().get(enclosed[adapter.digest])))
             request = replace(request, adapter=replace(adapter, file=file))
         found.append(request)
     return found

@@ -79,7 +79,7 @@ class Place:
         shipments: Sequence[cluster.Shipment] = (),
     ) -> None:
         """Have the weights here, and the target built."""
-        self.came = cluster.unpack(cluster.import_ray(), shipments)
+        self.came = cluster.unpack(shipments)
         self._target = None if recipe is None else cluster.build(*recipe)
         self._folder = Path(tempfile.mkdtemp(prefix="promptopt-seat-"))
         self._said: queue.Queue[Wish | End] = queue.Queue()

@@ -145,7 +145,7 @@ class _Replica:
     def __init__(
         self, name: str, options: Mapping[str, Any], shipments: Sequence[cluster.Shipment] = ()
     ) -> None:
-        self.came = cluster.unpack(cluster.import_ray(), shipments)
+        self.came = cluster.unpack(shipments)
         self._model = cluster.build(name, options)
         self._folder = Path(tempfile.mkdtemp(prefix="promptopt-"))
 
@@ -153,7 +153,7 @@ class _Replica:
         self, number: int, requests: Sequence[Any], adapters: Mapping[str, Any]
     ) -> tuple[int, list[tuple[int, Outcome]]]:
         """Answer requests of one kind; `adapters` are references of their trained weights."""
-        requests = cluster.unpack_adapters(cluster.import_ray(), requests, adapters, self._folder)
+        requests = cluster.unpack_adapters(requests, adapters, self._folder)
         kind = self._model.generate if isinstance(requests[0], GenerateRequest) else self._model.loglikelihood
         return number, list(kind(requests))
 
