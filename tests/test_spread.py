@@ -181,6 +181,28 @@ def test_a_resumed_run_does_not_begin_again_what_has_ended(tmp_path, tiny, execu
 
 
 @pytest.mark.parametrize("executor", BOTH, indirect=True)
+def test_one_whose_share_has_ended_begins_again_only_if_there_is_more(tmp_path, tiny, executor):
+    folder, log = tmp_path / "run", tmp_path / "log"
+    searcher = Logged(QUICK, str(log), "one")
+
+    def with_calls(calls, where=folder):
+        return run(searcher, executor, tiny, where, budget=Budget(calls=calls))
+
+    cut = with_calls(150)
+    assert begun(log) == ["one"] * 2
+    (folder / "result.json").unlink()
+    assert found(with_calls(150)) == found(cut)
+    assert begun(log) == ["one"] * 2
+    for file in folder.glob("*.*"):  # finalists are chosen once in the life of a run
+        if file.is_file():
+            file.unlink()
+    raised = with_calls(400)
+    assert begun(log) == ["one"] * 4
+    assert raised.spent["trainer"].calls > cut.spent["trainer"].calls
+    assert found(raised)[-1] == found(with_calls(400, tmp_path / "fresh"))[-1]
+
+
+@pytest.mark.parametrize("executor", BOTH, indirect=True)
 def test_searchers_that_buy_proposals_find_the_same(executor):
     ape = APE(num_subsamples=2, num_prompts_per_subsample=2)
     setup = make_setup(searcher=Seeds((ape,), seeds=3, executor=executor))
