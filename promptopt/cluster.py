@@ -7,12 +7,11 @@ the folder. How many processes a node has does not matter, and no folder has to 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from . import plugins, shipped
 from .adapter import write_whole
 from .contracts.model import LanguageModel, LocalWeights, Portable, Request
 from .errors import MissingExtra, ModelError
+from .filelock import alone
 from .records import digest
 
 Q = TypeVar("Q", bound=Request)
@@ -114,18 +114,18 @@ def unpack(shipments: Sequence[Shipment]) -> int:
     """
     came = 0
     for shipment in shipments:
-        ray = import_ray()
-        home = _home() / str(ray.get_runtime_context().get_node_id())[:16] / shipment.digest
+        home = _home() / shipment.digest
         folder = home / shipment.place
-        with _alone(home.with_suffix(".lock")):
+        with alone(home.with_suffix(".lock")):
             if not (home / "whole").exists():
-                came += _written(ray, shipment, folder)
+                came += _written(shipment, folder)
                 (home / "whole").touch()
         shipped.note(shipment.name, shipment.revision, folder)
     return came
 
 
-def _written(ray: Any, shipment: Shipment, folder: Path) -> int:
+def _written(shipment: Shipment, folder: Path) -> int:
+    ray = import_ray()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, _, reference in shipment.files:
@@ -158,15 +158,16 @@ class AdapterPost:
         return {each: self._sent[each] for each in needed if each in self._sent}
 
 
-def unpack_adapters(requests: Sequence[Q], enclosed: Mapping[str, Any], folder: Path) -> list[Q]:
-    """Return the requests with their trained weights in a folder of this process."""
+def unpack_adapters(requests: Sequence[Q], enclosed: Mapping[str, Any]) -> list[Q]:
+    """Return the requests with their trained weights in a folder of this node."""
     found = []
     for request in requests:
         adapter = request.adapter
         if adapter is not None and adapter.digest in enclosed:
-            file = folder / f"{adapter.digest[:16]}.safetensors"
-            if not file.exists():
-                write_whole(file, memoryview(import_ray().get(enclosed[adapter.digest])))
+            file = _home() / "trained" / f"{adapter.digest}.safetensors"
+            with alone(file.with_suffix(".lock")):
+                if not file.exists():
+                    write_whole(file, memoryview(import_ray().get(enclosed[adapter.digest])))
             request = replace(request, adapter=replace(adapter, file=file))
         found.append(request)
     return found
@@ -174,18 +175,14 @@ def unpack_adapters(requests: Sequence[Q], enclosed: Mapping[str, Any], folder: 
 
 def _home() -> Path:
     """Return a folder in the temporary one that nobody else can write to: models are read from there."""
-    home = Path(tempfile.gettempdir()) / f"promptopt-weights-{os.getuid()}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    found = home.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise ModelError(str(home), "others may write there", do="remove it, or point TMPDIR elsewhere")
-    return home
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Keep other processes of this node out of a block."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    if sys.platform == "win32":  # its temporary folder is the user's own
+        home = Path(tempfile.gettempdir()) / "promptopt-weights"
+        home.mkdir(exist_ok=True)
+    else:
+        home = Path(tempfile.gettempdir()) / f"promptopt-weights-{os.getuid()}"
+        home.mkdir(mode=0o700, exist_ok=True)
+        found = home.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise ModelError(str(home), "others may write there", do="remove it, or point TMPDIR elsewhere")
+    # Nodes that are emulated on one machine share its temporary folder.
+    return home / str(import_ray().get_runtime_context().get_node_id())[:16]

@@ -7,6 +7,7 @@ changed in it goes along.
 from __future__ import annotations
 
 import queue
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -124,6 +125,10 @@ class Place:
         """Answer what was asked last, and return the next thing that the search says."""
         self._answers.put(answer)
         return self._told()
+
+    def leave(self) -> None:
+        """Remove the search's folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def compute(self, requests: Sequence[Request]) -> list[tuple[int, Any]]:
         """Answer calls of the target, all of one kind, while the search waits."""

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from .errors import DataError, JournalError
+from .filelock import try_lock
 from .records import Example
 from .strict_yaml import dump, load
 from .study import Study
@@ -171,7 +172,7 @@ class RunFolder:
         if not lock.exists():
             return "interrupted"
         with lock.open("a+b") as handle:
-            return "interrupted" if _try_lock(handle) else "running"
+            return "interrupted" if try_lock(handle) else "running"
 
     def stop_watch(self) -> Callable[[], bool]:
         """Begin without a wish to stop; return what says whether somebody has that wish."""
@@ -256,7 +257,7 @@ def claimed(lock: Path, where: str) -> Iterator[None]:
     """
     with lock.open("a+b") as handle:
         tries = 0
-        while not _try_lock(handle):
+        while not try_lock(handle):
             if (tries := tries + 1) < TRIES:  # it may only have been looked at (`RunFolder.state`)
                 time.sleep(POLL / TRIES)
                 continue
@@ -279,18 +280,3 @@ def write_whole(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8", errors="surrogatepass")
     fresh.replace(path)
-
-
-def _try_lock(handle: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

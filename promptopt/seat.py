@@ -17,7 +17,7 @@ from typing import Any, Literal
 from .adapter import write_whole
 from .contracts.model import GradientModel
 from .contracts.searcher import HERE, Searcher, SearchTask, Seats, Session
-from .errors import BudgetExhausted, ConfigError, UnsupportedError
+from .errors import BudgetExhausted, ConfigError, SealedSplit, UnsupportedError
 from .prompt import Prompt
 from .records import Budget, Evaluation, Example, Message
 
@@ -79,8 +79,13 @@ class SeatSession:
         reward: str | None = None,
     ) -> list[Evaluation]:
         """Evaluate prompts on search rows."""
-        named = rows if rows is None or isinstance(rows, int) else [row.id for row in rows]
+        named = rows if rows is None or isinstance(rows, int) else [self._own(row) for row in rows]
         return list(self._ask(Asked("score", (list(prompts), named, reward))))
+
+    def _own(self, row: Example) -> str:
+        if row not in self.task.rows:
+            raise SealedSplit("session.score", "a searcher scores on search rows only", got=row.id)
+        return row.id
 
     def select(
         self, prompts: Sequence[Prompt], k: int, reward: str | None = None, rows: int | None = None

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,6 @@ def spread(
             if not branch.desk.replay():
                 _sit_here(branch, target if isinstance(target, GradientModel) else None)
     else:
-        share = Budget(share.calls, share.tokens, share.usd, trunk.left.minutes)
         _Hall(trunk, task, share, seats, searchers).seat(list(zip(searchers, folders, strict=True)))
     trunk.gather()
 
@@ -117,13 +117,12 @@ class _Hall:
 
     def _sit(self, number: int, searcher: Searcher, folder: Path) -> None:
         """Let one search, as often anew as its seat is lost."""
-        branch = self._trunk.grow(number, searcher, self._task, folder, self._share)
+        branch = self._grow(number, searcher, folder)
         if branch.desk.replay():
             return
         for _ in range(TRIES):
             place = self._taken[number] = self._make.remote(self._recipe, self._shipments)
-            models = self._models(place, folder)
-            branch = self._trunk.grow(number, searcher, self._task, folder, self._share, models)
+            branch = self._grow(number, searcher, folder, self._models(place))
             try:
                 self._come_up(place)
                 self._serve(branch, place)
@@ -141,6 +140,13 @@ class _Hall:
                     self.ray.kill(place)
         raise self._fault(lost) from lost
 
+    def _grow(
+        self, number: int, searcher: Searcher, folder: Path, models: Mapping[str, LanguageModel] | None = None
+    ) -> Branch:
+        """Begin a branch; what is left of the minutes is for all of them, at the same time."""
+        share = replace(self._share, minutes=self._trunk.left.minutes)
+        return self._trunk.grow(number, searcher, self._task, folder, share, models)
+
     def _serve(self, branch: Branch, place: Any) -> None:
         """Answer what a search asks from afar, up to its end."""
         home = branch.workdir
@@ -157,13 +163,14 @@ class _Hall:
             except BudgetExhausted as spent:
                 answer = spent
             told = self._get(place.go_on.remote(answer))
+        self._get(place.leave.remote())
         if isinstance(told.what.error, BudgetExhausted):
             branch.desk.session.note(f"its share has ended: {told.what.error.problem}")
         elif told.what.error is not None:
             raise told.what.error
         branch.desk.close()
 
-    def _models(self, place: Any, folder: Path) -> Mapping[str, LanguageModel]:
+    def _models(self, place: Any) -> Mapping[str, LanguageModel]:
         """Return the models that answer at a seat, by role."""
         models = self._trunk.setup.models
         target = models["target"]

@@ -9,14 +9,12 @@ answered twice the first answer counts. Admission, ledger and journal stay with 
 from __future__ import annotations
 
 import math
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from .. import cluster
@@ -147,13 +145,12 @@ class _Replica:
     ) -> None:
         self.came = cluster.unpack(shipments)
         self._model = cluster.build(name, options)
-        self._folder = Path(tempfile.mkdtemp(prefix="promptopt-"))
 
     def answer(
         self, number: int, requests: Sequence[Any], adapters: Mapping[str, Any]
     ) -> tuple[int, list[tuple[int, Outcome]]]:
         """Answer requests of one kind; `adapters` are references of their trained weights."""
-        requests = cluster.unpack_adapters(requests, adapters, self._folder)
+        requests = cluster.unpack_adapters(requests, adapters)
         kind = self._model.generate if isinstance(requests[0], GenerateRequest) else self._model.loglikelihood
         return number, list(kind(requests))
 
