@@ -163,7 +163,7 @@ class Place:
         for path in self._folder.rglob("*"):
             if path.is_file() and not path.name.startswith("."):
                 stat = path.stat()
-                found[str(path.relative_to(self._folder))] = stat.st_size, stat.st_mtime_ns
+                found[path.relative_to(self._folder).as_posix()] = stat.st_size, stat.st_mtime_ns
         return found
 
     def _here(self, request: Request) -> Request:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,14 +60,18 @@ def spread(
     """
     share = trunk.left.share(len(searchers))
     folders = [workdir / f"seed-{trunk.setup.seed + number}" for number in range(len(searchers))]
-    if seats.executor == "local":
-        target = trunk.setup.models["target"]
-        for number, (searcher, folder) in enumerate(zip(searchers, folders, strict=True)):
-            branch = trunk.grow(number, searcher, task, folder, share)
-            if not branch.desk.replay():
-                _sit_here(branch, target if isinstance(target, GradientModel) else None)
-    else:
-        _Hall(trunk, task, share, seats, searchers).seat(list(zip(searchers, folders, strict=True)))
+    waiting: dict[int, tuple[Searcher, Path]] = {}
+    for number, one in enumerate(zip(searchers, folders, strict=True)):
+        branch = trunk.grow(number, one[0], task, one[1], share)
+        if branch.desk.replay():
+            continue
+        if seats.executor == "local":
+            target = trunk.setup.models["target"]
+            _sit_here(branch, target if isinstance(target, GradientModel) else None)
+        else:
+            waiting[number] = one
+    if waiting:
+        _Hall(trunk, task, share, seats, searchers).seat(waiting)
     trunk.gather()
 
 
@@ -79,6 +82,10 @@ def _sit_here(branch: Branch, target: GradientModel | None) -> None:
     except BudgetExhausted as spent:
         branch.desk.session.note(f"its share has ended: {spent.problem}")
     branch.desk.close()
+
+
+class _OverError(Exception):
+    """The run goes on no more, so a search has nobody to ask."""
 
 
 class _Hall:
@@ -102,30 +109,31 @@ class _Hall:
         )  # fmt: skip
         self._over = threading.Event()
         self._heard = time.monotonic()
-        self._taken: dict[int, Any] = {}
+        self._taken: dict[int, Any] = {}  # actors that are there, by the number of their search
 
-    def seat(self, searches: Sequence[tuple[Searcher, Path]]) -> None:
+    def seat(self, searches: Mapping[int, tuple[Searcher, Path]]) -> None:
         """Let all search, at the same time as far as there is room."""
         with ThreadPoolExecutor(len(searches), "promptopt seat") as pool:
-            futures = [pool.submit(self._sit, number, *one) for number, one in enumerate(searches)]
+            futures = [pool.submit(self._sit, number, *one) for number, one in searches.items()]
             try:
                 _wait(futures)
             finally:
                 self._over.set()
-                for actor in list(self._taken.values()):
-                    self.ray.kill(actor)
+                for place in list(self._taken.values()):
+                    self.ray.kill(place)
 
     def _sit(self, number: int, searcher: Searcher, folder: Path) -> None:
         """Let one search, as often anew as its seat is lost."""
-        branch = self._grow(number, searcher, folder)
-        if branch.desk.replay():
-            return
         for _ in range(TRIES):
-            place = self._taken[number] = self._make.remote(self._recipe, self._shipments)
-            branch = self._grow(number, searcher, folder, self._models(place))
+            place = self._make.remote(self._recipe, self._shipments)
+            share = replace(self._share, minutes=self._trunk.left.minutes)  # for all, at the same time
+            branch = self._trunk.grow(number, searcher, self._task, folder, share, self._models(place))
             try:
                 self._come_up(place)
+                self._taken[number] = place
                 self._serve(branch, place)
+            except _OverError:
+                return
             except self.ray.exceptions.RayTaskError as error:
                 raise self._fault(error.cause) from error
             except self.ray.exceptions.RayError as error:  # the actor or its node is gone
@@ -136,21 +144,14 @@ class _Hall:
             else:
                 return
             finally:
-                with suppress(self.ray.exceptions.RayError):
-                    self.ray.kill(place)
+                self._taken.pop(number, None)
+                self.ray.kill(place)
         raise self._fault(lost) from lost
-
-    def _grow(
-        self, number: int, searcher: Searcher, folder: Path, models: Mapping[str, LanguageModel] | None = None
-    ) -> Branch:
-        """Begin a branch; what is left of the minutes is for all of them, at the same time."""
-        share = replace(self._share, minutes=self._trunk.left.minutes)
-        return self._trunk.grow(number, searcher, self._task, folder, share, models)
 
     def _serve(self, branch: Branch, place: Any) -> None:
         """Answer what a search asks from afar, up to its end."""
         home = branch.workdir
-        files = {str(path.relative_to(home)): path.read_bytes() for path in _files(home)}
+        files = {path.relative_to(home).as_posix(): path.read_bytes() for path in _files(home)}
         told: Told = self._get(place.begin.remote(branch.searcher, branch.task, branch.seed, files))
         while True:
             told.unpack(home)
@@ -183,20 +184,26 @@ class _Hall:
         """Wait until an actor is there.
 
         Raises:
-            ModelError: none of all has come up for long.
+            ModelError: none is, and none has come up for long.
         """
         ref = place.here.remote()
-        while not self.ray.wait([ref], timeout=1.0)[0]:
-            if self._over.is_set():
-                return
-            if time.monotonic() - self._heard > PATIENCE:
+        while not self._is_there(ref):
+            if not self._taken and time.monotonic() - self._heard > PATIENCE:
                 raise ModelError(
                     "searcher seeds", f"no seat on the cluster within {PATIENCE:g} s",
                     do="see that it has the CPUs and GPUs that cpus and gpus ask for, besides the target's",
                 )  # fmt: skip
         self._get(ref)
 
+    def _is_there(self, ref: Any) -> bool:
+        """Wait a little for what an actor says."""
+        if self._over.is_set():
+            raise _OverError
+        return bool(self.ray.wait([ref], timeout=1.0)[0])
+
     def _get(self, ref: Any) -> Any:
+        while not self._is_there(ref):
+            pass
         found = self.ray.get(ref)
         self._heard = time.monotonic()
         return found

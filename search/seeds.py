@@ -67,7 +67,7 @@ class Seeds:
     gpus: Annotated[float, Field(ge=0)] = 0.0
     address: str | None = None
 
-    trains: ClassVar[str] = "what its searchers train"
+    trains: ClassVar[str] = "several models"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, before anything is bought."""
