@@ -130,7 +130,7 @@ class Purse:
         """Draw for some attempts if much is left, else what is missing for one."""
         rooms = [left // (PART * each) for left, each in zip(self._left, need, strict=True) if each > 0]
         times = int(min([AHEAD, *rooms]))
-        ahead = (times * need[0], times * need[1], times * need[2])
+        ahead = _positive(_minus((times * need[0], times * need[1], times * need[2]), self._ready))
         return (times > 1 and self._fetch(ahead, aside)) or self._fetch(missing, aside)
 
     def _fetch(self, amount: Amount, aside: Amount) -> bool:

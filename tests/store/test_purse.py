@@ -107,6 +107,8 @@ def test_many_are_drawn_for_at_once_while_much_is_left(journals):
         assert purse.draw(ONE)
         purse.settle(ONE, (1, 1, 0.1))
     assert len(statements) < 1.5 * 500 / AHEAD
+    # However much cheaper attempts were than they might have been, no more is held than for so many.
+    assert drawn(journals[0])[1] <= 500 + AHEAD * ONE[1]
 
 
 HOLDER = """
