@@ -8,8 +8,9 @@ not depend on which of them was faster, nor on where they took place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from .calls import Caller
@@ -18,11 +19,15 @@ from .contracts.searcher import Searcher, SearchTask
 from .events import Event, Listener, Notice, Scored, Tick
 from .journal import Journal
 from .ledger import Ledger, Purse, Spent
-from .records import Budget, SearchNote, digest
+from .proof.canaries import JudgeCheck
+from .records import Budget, SearchNote, Usage, digest
 from .scoring import Scorer
 from .seat import Desk
 from .session import Candidates, RunSession
 from .setup import Setup
+
+TOGETHER = 1000
+"""Calls that are looked up together."""
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Trunk:
         notes: the run's, for the result.
         listen: told what happens; one branch at a time.
         stopped: whether someone has asked for a stop.
+        judge_check: what is known of the judge.
         reuse: journals whose answers cost nothing again.
         purse: what other processes spend from, too.
     """
@@ -48,6 +54,7 @@ class Trunk:
     notes: list[SearchNote]
     listen: Listener
     stopped: Callable[[], bool]
+    judge_check: Callable[[], JudgeCheck] = JudgeCheck
     reuse: Sequence[Journal] = ()
     purse: Purse | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,9 +93,23 @@ class Trunk:
         """Take over what the branches have found and spent, in their order."""
         for _, branch in sorted(self._growing.items()):
             self.candidates.adopt(branch.candidates)
-            self.caller.adopt(branch.caller)
+            self._pay(branch)
             self.notes.extend(branch.notes)
         self._growing.clear()
+
+    def _pay(self, branch: Branch) -> None:
+        """Book what a branch has spent; what another one has used as well is booked once."""
+        spent: dict[str, Spent] = {}
+        caller = branch.caller
+        for keys in _batched(key for key in caller.used if key not in caller.began_with):
+            for key, call in self.journal.get_calls(keys).items():
+                role = caller.used[key]
+                self.caller.first_use(role, key, call)
+                amount = Spent(call.attempts, call.usage.prompt_tokens, call.usage.completion_tokens)
+                spent[role] = spent.get(role, Spent()) + amount
+        for role, booked in branch.ledger.booked_by_role.items():  # and what has no answer to show for it
+            rest = booked - spent.get(role, Spent())
+            self.caller.ledger.charge(role, rest.calls, Usage(rest.prompt_tokens, rest.completion_tokens))
 
     def tell(self, event: Event) -> None:
         """Tell of a branch what the run would tell."""
@@ -155,16 +176,19 @@ class Branch:
         self.candidates = Candidates(trunk.journal, reward, trunk.tell)
         self.candidates.adopt(trunk.candidates)
         workdir.mkdir(parents=True, exist_ok=True)
+        scorer = Scorer(
+            self.caller,
+            trunk.journal,
+            {reward: setup.task.reward},
+            decoding=setup.decoding,
+            samples=setup.samples,
+            warn=self._note,
+            canary_rows=setup.task.splits.search,
+        )
+        scorer.judging.check = trunk.judge_check()
         session = RunSession(
             task,
-            scorer=Scorer(
-                self.caller,
-                trunk.journal,
-                {reward: setup.task.reward},
-                decoding=setup.decoding,
-                samples=setup.samples,
-                warn=self._note,
-            ),
+            scorer=scorer,
             caller=self.caller,
             candidates=self.candidates,
             selector=setup.selector,
@@ -189,6 +213,13 @@ class Branch:
 
     def _tick(self, role: str, done: int, asked: int) -> None:
         self._trunk.tell(Tick(role, done, asked))
+
+
+def _batched(keys: Iterable[str]) -> Iterator[list[str]]:
+    """Part keys into lists of those that are looked up together."""
+    source = iter(keys)
+    while some := list(islice(source, TOGETHER)):
+        yield some
 
 
 def _mark(searcher: Searcher, task: SearchTask, seed: int, share: Budget) -> str:

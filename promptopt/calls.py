@@ -50,8 +50,6 @@ REDO_SECONDS = 0.5
 """Work of this machine that a kill may undo."""
 PAY_SECONDS = 0.05
 """Age of answers that a kill may lose; those that came before another attempt is sent are never lost."""
-ADOPTED = 1000
-"""Calls that are looked up together where another caller's are booked."""
 ADAPTERS_CURE = "use a model in this process (embedded/… or hf/…), or a prompt of words alone"
 
 OnOutcome = Callable[[str, int, int], None]
@@ -125,12 +123,12 @@ class Caller:
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
         self._stopped = stopped
-        self._used: dict[str, str] = {} if beside is None else dict(beside._used)  # roles, by key
+        self.used: dict[str, str] = {} if beside is None else dict(beside.used)  # roles, by key
         self._flying: set[str] = set() if beside is None else beside._flying
         self._landed: threading.Condition = threading.Condition() if beside is None else beside._landed
         self._aliases = Aliases(journal)
         self._claims: Claims = Claims(journal, ledger, None if beside is None else beside._claims)
-        self._began_with = frozenset(self._used)
+        self.began_with = frozenset(self.used)
 
     def model(self, role: str) -> LanguageModel:
         """Return the model that plays `role`."""
@@ -179,21 +177,6 @@ class Caller:
                 raise BudgetExhausted("budget", "has no room for answers that another part of the run bought")
         return [outcomes[key] for key in keys]
 
-    def adopt(self, other: Caller) -> None:
-        """Book what another caller, which began beside this one, has spent; what both used is booked once."""
-        spent: dict[str, Spent] = {}
-        keys = [key for key in other._used if key not in other._began_with]
-        for at in range(0, len(keys), ADOPTED):
-            known = self._journal.get_calls(keys[at : at + ADOPTED])
-            for key, call in known.items():
-                role = other._used[key]
-                self._first_use(role, key, call)
-                amount = Spent(call.attempts, call.usage.prompt_tokens, call.usage.completion_tokens)
-                spent[role] = spent.get(role, Spent()) + amount
-        for role, booked in other.ledger.booked_by_role.items():  # and what has no answer to show for it
-            rest = booked - spent.get(role, Spent())
-            self.ledger.charge(role, rest.calls, Usage(rest.prompt_tokens, rest.completion_tokens))
-
     def tell(self, role: str) -> None:
         """Say that a role is at work, though no call of it is under way."""
         self._on_outcome(role, 0, 0)
@@ -226,12 +209,12 @@ class Caller:
             for key, wish in missing.items():
                 call = known.get(key)
                 if call is not None:
-                    if key not in self._used and call.attempts:
+                    if key not in self.used and call.attempts:
                         planned = self.ledger.plan(role, call.attempts, worst_case(wish.request), ahead)
                         full = full or not self.ledger.carries(planned)
                         if full:
                             continue
-                    outcomes[key] = self._first_use(role, key, call)
+                    outcomes[key] = self.first_use(role, key, call)
                 elif key in self._flying:
                     elsewhere.add(key)
                 elif not full:
@@ -277,11 +260,11 @@ class Caller:
                         self._journal.put_call(key, role, wanted[key].text, known[key])
         return known
 
-    def _first_use(self, role: str, key: str, call: Call) -> Outcome:
+    def first_use(self, role: str, key: str, call: Call) -> Outcome:
         """Return a call's outcome; the first time in this process, book what it once cost."""
         outcome = outcome_from_dict(call.outcome)
-        if key not in self._used:
-            self._used[key] = role
+        if key not in self.used:
+            self.used[key] = role
             self.ledger.charge(role, call.attempts, call.usage, call.seconds)
             self._note(role, outcome, call.attempts)
         return outcome
@@ -389,7 +372,7 @@ class Caller:
             roles = [other for other in self._models if self._identity(other) == mine]
             raise self._aliases.changed(mine, outcome, roles)
         self._note(role, outcome, purchase.attempts)
-        self._used[purchase.key] = role
+        self.used[purchase.key] = role
         self._journal.put_call(
             purchase.key,
             role,

@@ -23,7 +23,7 @@ from .records import Budget, Evaluation, Example, Message
 
 FINISHED = "finished.json"
 """In the folder of a search: all that it asked, once it has ended."""
-PROMPTS = ("score", "select", "rule_out")
+PROMPTS = ("score", "select", "rule_out", "suspects")
 """What is asked about prompts, the first argument."""
 FORGOTTEN = ("remaining", "known")
 """What changes nothing, and need not be asked again."""
@@ -153,6 +153,12 @@ class SeatSession:
         """Keep prompts from winning."""
         self._ask(Asked("rule_out", (list(prompts),)))
 
+    def suspects(self, prompts: Sequence[Prompt], rows: Sequence[Example]) -> list[Prompt]:
+        """Return those whose outputs talk the judge into scores."""
+        named = [self._own(row) for row in rows]
+        found = set(self._ask(Asked("suspects", (list(prompts), named))))
+        return [prompt for prompt in prompts if prompt.id in found]
+
     def report(self, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Keep a line for the result."""
         self._ask(Asked("report", (text, None if data is None else dict(data))))
@@ -185,6 +191,7 @@ class Desk:
             "note": session.note,
             "can": session.can,
             "rule_out": session.rule_out,
+            "suspects": self._suspects,
             "report": session.report,
         }
 
@@ -223,6 +230,9 @@ class Desk:
     ) -> list[Evaluation]:
         known = rows if rows is None or isinstance(rows, int) else [self._rows[row] for row in rows]
         return self.session.score(prompts, known, reward)
+
+    def _suspects(self, prompts: Sequence[Prompt], rows: Sequence[str]) -> list[str]:
+        return [prompt.id for prompt in self.session.suspects(prompts, [self._rows[row] for row in rows])]
 
     def _propose(
         self,

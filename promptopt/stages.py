@@ -203,7 +203,7 @@ class Run:
         """Return what searches that take place apart begin from."""
         return Trunk(
             self.setup, self._journal, self.caller, self.candidates, self._notes, self._hear, self._stopped,
-            self._reuse, self._purse,
+            lambda: self.scorer.judging.check, self._reuse, self._purse,
         )  # fmt: skip
 
     def _hear(self, event: Event) -> None:
