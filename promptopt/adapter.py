@@ -102,6 +102,12 @@ class Adapter:
             shutil.copyfile(self.file, target)
         return replace(self, file=target)
 
+    def found_in(self, folder: Path) -> Adapter:
+        """Return the reference to its file in a folder or below it, if it is there and not known yet."""
+        if self.file is not None:
+            return self
+        return replace(self, file=next(folder.rglob(f"{self.digest[:16]}.safetensors"), None))
+
     @property
     def length(self) -> int:
         """Characters that its vectors count for in a prompt's length."""

@@ -241,8 +241,16 @@ class Run:
         # The journal keeps a prompt's first lineage, which may be another searcher's.
         known = {prompt.id: prompt for prompt in map(Prompt.from_dict, self._journal.prompts())}
         known |= {record.prompt.id: record.prompt for record in self.candidates.all()}
-        self.candidates.add([known[prompt] for prompt in decided])
-        return [known[prompt] for prompt in decided]
+        # With more budget a training may go another way; what it wrote the first time is in its folder.
+        finalists = [self._with_weights(known[prompt]) for prompt in decided]
+        self.candidates.add(finalists)
+        return finalists
+
+    def _with_weights(self, prompt: Prompt) -> Prompt:
+        """Return a prompt from the journal with the trained weights that it refers to."""
+        if prompt.adapter is None:
+            return prompt
+        return replace(prompt, adapter=prompt.adapter.found_in(self._workdir))
 
     def _prove(self, best: Prompt, rows: Sequence[Example]) -> list[Evaluation]:
         """Return what the seed prompt and the winner score on the test rows."""

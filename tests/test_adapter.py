@@ -81,6 +81,15 @@ def test_a_saved_prompt_takes_its_weights_along(tmp_path):
     assert str(tmp_path) not in json.dumps(prompt.to_dict())
 
 
+def test_weights_are_found_in_the_folder_of_the_run_that_trained_them(tmp_path):
+    adapter = write(tmp_path / "run" / "trained" / "soft")
+    noted = Adapter.from_dict(adapter.to_dict())
+    assert noted.file is None
+    assert noted.found_in(tmp_path / "run").read()[1]["method"] == "prompt_tuning"
+    assert noted.found_in(tmp_path / "elsewhere").file is None
+    assert adapter.found_in(tmp_path / "elsewhere") is adapter
+
+
 def test_what_is_no_adapter_is_refused(tmp_path):
     saved = replace(Prompt("Do it."), adapter=write(tmp_path)).to_dict()
     for wrong in ({"digest": "../../x"}, {"method": 3}, {"model": "m", "digest": 5}, {"more": 1}):
