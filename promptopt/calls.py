@@ -120,7 +120,8 @@ class Caller:
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
         self._stopped = stopped
-        self._used: set[str] = set()
+        # A million of them: the garbage collector walks every set, but no dict of plain values.
+        self._used: dict[str, None] = {}
         self._flying: set[str] = set()
         self._landed = threading.Condition()
         self._aliases = Aliases(journal)
@@ -259,7 +260,7 @@ class Caller:
         """Return a call's outcome; the first time in this process, book what it once cost."""
         outcome = outcome_from_dict(call.outcome)
         if key not in self._used:
-            self._used.add(key)
+            self._used[key] = None
             self.ledger.charge(role, call.attempts, call.usage, call.seconds)
             self._note(role, outcome, call.attempts)
         return outcome
@@ -367,7 +368,7 @@ class Caller:
             roles = [other for other in self._models if self._identity(other) == mine]
             raise self._aliases.changed(mine, outcome, roles)
         self._note(role, outcome, purchase.attempts)
-        self._used.add(purchase.key)
+        self._used[purchase.key] = None
         self._journal.put_call(
             purchase.key,
             role,
