@@ -123,7 +123,8 @@ class Caller:
         self._reuse = tuple(reuse)
         self._on_outcome = on_outcome
         self._stopped = stopped
-        self.used: dict[str, str] = {} if beside is None else dict(beside.used)  # roles, by key
+        # By key, their roles. A million of them: the garbage collector walks every set, but no dict of texts.
+        self.used: dict[str, str] = {} if beside is None else dict(beside.used)
         self._flying: set[str] = set() if beside is None else beside._flying
         self._landed: threading.Condition = threading.Condition() if beside is None else beside._landed
         self._aliases = Aliases(journal)

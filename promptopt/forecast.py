@@ -16,12 +16,13 @@ from typing import NamedTuple
 from .contracts.model import LanguageModel, Request
 from .contracts.searcher import Trains
 from .errors import PromptOptError, UnsupportedError
+from .habits import Habits
 from .judging import ROLE
 from .ledger import Spent
 from .plan import proving_units
 from .programs import SelfConsistency, Single
 from .proof.power import Power, rehearsed_power
-from .rehearsal import SHORT, Habits, Rehearsal, rehearse
+from .rehearsal import SHORT, Rehearsal, rehearse
 from .setup import Setup
 from .trial import Trial
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import JournalError
 from .records import Budget, Cell, Price, Score, Usage, canonical_json
@@ -50,8 +50,7 @@ FAILED = '%"type":"failure"%'
 """What the outcome of a failed call is like; in a text its quotes would be escaped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A journaled model call: the outcome as plain data, and what it took."""
 
     outcome: dict[str, Any]
@@ -169,7 +168,7 @@ class Journal:
     def _flush(self) -> None:
         """Write the calls of the batch that are still in memory; the first outcome of a call stays."""
         if rows := self._unwritten:
-            if broken := [row[0] for row in rows if row[0] in self._broken]:
+            if self._broken and (broken := [row[0] for row in rows if row[0] in self._broken]):
                 self._store.drop_calls(broken)
                 self._broken.difference_update(broken)
             self._store.put_calls(rows)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .records import Budget, Price, Usage
@@ -80,8 +79,7 @@ class Purse(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """A reservation for one attempt: its worst case, and what that amounts to."""
 
     role: str
@@ -368,5 +366,6 @@ class Ledger:
         return Spent(calls, usage.prompt_tokens, usage.completion_tokens, usd, seconds)
 
     def _add(self, role: str, amount: Spent) -> None:
-        self._spent[role] = self._spent.get(role, Spent()) + amount
+        before = self._spent.get(role)
+        self._spent[role] = amount if before is None else before + amount
         self._total += amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -279,7 +279,7 @@ class SearchNote:
 
 def canonical_json(value: Any) -> str:
     """Serialise to JSON with sorted keys and no white space, so that equal values give equal text."""
-    return _CANONICAL.encode(value)
+    return _encode(value)
 
 
 def digest(value: Any, length: int = 16) -> str:
@@ -298,9 +298,20 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"not JSON: {type(value).__name__}")
 
 
-_CANONICAL = json.JSONEncoder(
-    sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain, check_circular=False
-)
+def _encoder() -> Callable[[Any], str]:
+    """Return `JSONEncoder.encode` with a C encoder made once; it makes one a call, a third of the work."""
+    plain = json.JSONEncoder(
+        sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain, check_circular=False
+    )
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]  # its stubs lack it
+    if make is None:  # Python built without it
+        return plain.encode
+    quote = json.encoder.encode_basestring
+    pieces = make(None, _plain, quote, None, ":", ",", True, False, True)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_encode = _encoder()
 
 
 __all__ = [

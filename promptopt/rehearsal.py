@@ -3,8 +3,8 @@
 The searcher, the selector, the finals and the budget are the real ones, so that searchers of third parties
 are foreseen too. Only who answers is not: prompts have qualities drawn around that of the seed prompt, rows
 have difficulties, and whether a prompt gets a row right is drawn with the odds of both (the Rasch model;
-Rasch 1960). The real reward does not score: what a stand-in says is right or wrong by its first character. If
-it asks a judge, its questions are asked of a stand-in.
+Rasch 1960), unless the real model was seen to answer. The real reward does not score: what a stand-in says
+is right or wrong by its first character. If it asks a judge, its questions are asked of a stand-in.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ from .contracts.model import (
 )
 from .contracts.reward import AsksJudge, Canary, Needs, Output, Reward
 from .errors import BudgetExhausted
+from .habits import Habits
 from .journal import Journal
 from .ledger import Spent
-from .records import Example, Message, Score, Usage, digest
+from .prompt import Prompt
+from .records import Example, Message, Score, Usage, canonical_json, digest
 from .setup import Setup
 from .stages import Run
 
@@ -45,28 +47,11 @@ DIFFICULTY = 1.5
 SHORT = 8
 """Tokens of a reply up to which all right replies to a row are taken to be equal, and all wrong ones: a judge
 is asked about equal replies once."""
+MOST_RIGHT = 0.995
+"""No prompt is taken to be better or, the other way round, worse."""
+LOOKED_AT = 200
+"""Rows from which it is told how short they can be."""
 PROPOSED = re.compile(r"Rehearsal ([0-9a-f]{8})[\w ]*\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How a model is taken to answer.
-
-    Attributes:
-        bytes_a_token: UTF-8 bytes of a token.
-        reply: tokens of a reply.
-        right: share of the rows that the seed prompt gets right.
-        instruction: bytes of a proposed instruction.
-        variety: different proposals that it has in it, each as likely; None is no end of them.
-        overhead: tokens that a chat template adds around a message.
-    """
-
-    bytes_a_token: float = 4.0
-    reply: float = 16.0
-    right: float = 0.7
-    instruction: int = 80
-    variety: int | None = None
-    overhead: float = 4.0
 
 
 @dataclass
@@ -78,14 +63,18 @@ class StandIn:
         able: what the real model may be able to do.
         seed_instruction: of the seed prompt, to tell a row from the prompt it is put in.
         habits: how it answers.
+        tail: characters at the end of a request that tell its row; 0 is all of them.
         heard: the requests, batch by batch.
+        said: its replies, as they may be shown.
     """
 
     role: str
     able: Capabilities
     seed_instruction: str
     habits: Habits
+    tail: int = 0
     heard: list[list[Request]] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -138,21 +127,31 @@ class StandIn:
             made = min(request.decoding.max_tokens, math.ceil(self.habits.reply))
         return Usage(self.size(request), made)
 
+    def no_part_of(self, prompt: Prompt) -> bool:
+        """Whether a prompt holds neither its replies nor a rehearsed proposal."""
+        shown = {one.output.strip() for one in prompt.demonstrations}
+        return not (shown & self.said or PROPOSED.search(canonical_json(prompt.to_dict())))
+
     def _reply(self, request: GenerateRequest) -> str:
         length = round(self.habits.reply * self.habits.bytes_a_token)
         said = "1" if self._is_right(request.messages) else "0"
         if self.habits.reply > SHORT:
             said += digest([[list(message) for message in request.messages], request.sample], 8)
-        return said + (" so" * length)[: max(0, length - len(said))]
+        said += (" so" * length)[: max(0, length - len(said))]
+        self.said.add(said.strip())
+        return said
 
     def _is_right(self, messages: Sequence[Message]) -> bool:
+        if (known := self.habits.known.get(tuple(messages))) is not None:
+            return known
         return _uniform("draw", [list(message) for message in messages]) < self._chance_to_be_right(messages)
 
     def _chance_to_be_right(self, messages: Sequence[Message]) -> float:
-        text = "\n".join(message.content for message in messages)
+        text = text_of(messages)
         found = PROPOSED.search(text)
-        row = PROPOSED.sub("", text).replace(self.seed_instruction, "")
-        right = min(0.98, max(0.02, self.habits.right))
+        row = PROPOSED.sub("", text).replace(self.seed_instruction, "")[-self.tail :]
+        right = self.habits.right if found else self.habits.right_with(len(text))
+        right = min(MOST_RIGHT, max(1 - MOST_RIGHT, right))
         # The logit that has this mean over the rows' difficulties (MacKay 1992's approximation).
         centre = math.log(right / (1 - right)) * math.sqrt(1 + math.pi * DIFFICULTY**2 / 8)
         quality = SPREAD * _normal("prompt", found[1]) if found else 0.0
@@ -230,11 +229,13 @@ class Rehearsal:
         spent: by role.
         batches: what was asked together, by role, in order.
         seconds: what the run itself took, models left out.
+        prompts: what the search scored, in order; only those that hold nothing a stand-in said.
     """
 
     spent: Mapping[str, Spent]
     batches: Mapping[str, Sequence[Sequence[Request]]]
     seconds: float
+    prompts: Sequence[Prompt]
 
 
 def rehearse(
@@ -251,10 +252,11 @@ def rehearse(
         PromptOptError: the searcher could make nothing of the stand-ins' proposals.
     """
     instruction = setup.task.seed_prompt.instruction
+    tail = _shortest_row(setup)
     stand_ins: dict[str, StandIn] = {}
     for role, model in setup.models.items():
         kind = ProposingStandIn if role == "proposer" else StandIn
-        stand_ins[role] = kind(role, model.capabilities, instruction, habits[role])
+        stand_ins[role] = kind(role, model.capabilities, instruction, habits[role], tail)
     task = replace(setup.task, reward=_in_place_of(setup.task.reward))
     budget = replace(setup.budget, minutes=None)
     played = replace(setup, models=stand_ins, task=task, budget=budget)
@@ -272,7 +274,23 @@ def rehearse(
         spent=run.ledger.by_role,
         batches={role: [batch for batch in each.heard if batch] for role, each in stand_ins.items()},
         seconds=clock() - begun,
+        prompts=[
+            record.prompt for record in run.candidates.all() if stand_ins["target"].no_part_of(record.prompt)
+        ],
     )
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """Return the text of messages, one after the other."""
+    return "\n".join(message.content for message in messages)
+
+
+def _shortest_row(setup: Setup) -> int:
+    """Return the characters that a request has at least, besides instruction and demonstrations."""
+    seed = setup.task.seed_prompt
+    bare = seed.child(demonstrations=(), retriever=None, origin="rehearsal")
+    rows = setup.task.splits.search[:LOOKED_AT]
+    return min(len(text_of(bare.render(row)).replace(seed.instruction, "")) for row in rows)
 
 
 def _uniform(*what: object) -> float:

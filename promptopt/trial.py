@@ -2,7 +2,8 @@
 
 First on what a run begins with: the seed prompt on the first rows, the first proposals. What is proposed then
 stands in the place of rehearsed proposals when the models are tried once more, on batches from all over the
-rehearsal: long instructions, odd replies and what prompts share decide how long a run takes.
+rehearsal: long instructions, odd replies and what prompts share decide how long a run takes. And the prompts
+of the rehearsal meet the first rows: which of them do well decides which of them are asked again.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from .contracts.model import (
     Failure,
     GenerateRequest,
     LanguageModel,
-    Likelihood,
     LikelihoodRequest,
     Request,
 )
-from .contracts.reward import AsksJudge, Needs, OptionScore, Output
-from .programs import Single
-from .records import Example, Message
-from .rehearsal import PROPOSED, Habits, Rehearsal
+from .habits import Habits, Tried
+from .prompt import Prompt
+from .records import Message
+from .rehearsal import PROPOSED, Rehearsal, text_of
 from .setup import Setup
+from .tryout import requests_of, scores, seed_scores
 
 FIRST, THROUGHOUT = 0.3, 2.0
 """Seconds for which a model is tried first, in each role, and for which all are tried then, together."""
+OUTCOMES = 0.5
+"""Seconds for which prompts that a rehearsed run made meet the first rows, about."""
+PROMPTS, ROWS = 16, 8
+"""How many of them do so at most, and how many rows each meets at least."""
 BATCHES = 4
 """Batches that are tried then, at least, where a run has so many."""
 FEWEST, MOST = 8, 512
@@ -76,7 +81,7 @@ class Trial:
             if role == "proposer":
                 habit = self._read_proposals(habit, outcomes)
             elif role == "target":
-                self.scores = _seed_scores(self._setup, outcomes)
+                self.scores = seed_scores(self._setup, outcomes)
                 if self.scores and 0 <= (mean := statistics.fmean(self.scores)) <= 1:
                     habit = replace(habit, right=mean)
             found[role] = habit
@@ -103,8 +108,42 @@ class Trial:
                 if spent > most * (1 - 0.5 / BATCHES):
                     break
             habit = _learned(habits[role], asked, outcomes)
-            found[role] = self._read_proposals(habit, outcomes) if role == "proposer" else habit
+            if role == "proposer":
+                habit = self._read_proposals(habit, outcomes)
+            elif role == "target":
+                habit = self._with_outcomes(habit, rehearsal.prompts, a_call)
+            found[role] = habit
         return found
+
+    def _with_outcomes(self, habit: Habits, prompts: Sequence[Prompt], a_call: float) -> Habits:
+        """Let the seed prompt and those of a rehearsed run meet the first search rows; return how they did.
+
+        Args:
+            habit: what is known of the target so far.
+            prompts: that a run may make.
+            a_call: seconds that a call takes.
+        """
+        task = self._setup.task
+        if not self.scores or not (min(self.scores) >= 0 and max(self.scores) <= 1):
+            return habit
+        seed = task.seed_prompt
+        others = [prompt for prompt in prompts if prompt != seed]
+        at_once = len(task.splits.search[0].options) if task.reward.needs == "options" else 1
+        answers = int(OUTCOMES / (a_call * at_once))
+        chosen = _evenly(others, min(PROMPTS, answers // ROWS))
+        rows = task.splits.search[: answers // max(1, len(chosen))]
+        tried: list[Tried] = []
+        known: dict[tuple[Message, ...], bool] = {}
+        for prompt in [seed, *chosen] if chosen else ():
+            asked = requests_of(self._setup, prompt, rows)
+            _, outcomes = self._ask(self.models["target"], list(chain(*asked)))
+            judged = zip(asked, scores(self._setup, rows, outcomes), strict=True)
+            met = {its[0].messages: score for its, score in judged if score is not None}
+            if met:
+                size = statistics.fmean(len(text_of(messages)) for messages in met)
+                tried.append(Tried(size, len(met), sum(met.values())))
+                known |= {messages: score >= 0.5 for messages, score in met.items()}
+        return replace(habit, tried=tuple(tried), known=known)
 
     def _shares(self, rehearsal: Rehearsal) -> dict[str, float]:
         """Return the seconds for each role: who takes most of a run is looked at longest."""
@@ -177,6 +216,12 @@ class Trial:
         return " ".join([*begin[: (len(begin) + 1) // 2], *end[len(end) // 2 :]])
 
 
+def _evenly(prompts: Sequence[Prompt], most: int) -> list[Prompt]:
+    """Return at most so many, from beginning to end."""
+    count = min(most, len(prompts))
+    return [prompts[place * len(prompts) // count] for place in range(count)]
+
+
 def _spread(batches: Sequence[Sequence[Request]], most: int) -> Iterator[Sequence[Request]]:
     """Iterate over batches, or parts of at most `most`; each call is as likely to be met as any other."""
     ends = list(accumulate(map(len, batches)))
@@ -227,40 +272,6 @@ def _variety(drawn: int, different: int) -> int | None:
     if different == drawn:
         return None
     return next(m for m in count(different) if m * (1 - (1 - 1 / m) ** drawn) >= different - 0.5)
-
-
-def _seed_scores(setup: Setup, outcomes: Sequence[Completion | Likelihood | Failure]) -> list[float]:
-    """Return the seed prompt's scores on the first search rows, where one call of the target decides each."""
-    task, left = setup.task, iter(outcomes)
-    if not isinstance(task.seed_prompt.program, Single) or isinstance(task.reward, AsksJudge):
-        return []
-    scores = []
-    for row in (row for row in task.splits.search for _ in range(setup.samples)):
-        asked = len(row.options) if task.reward.needs == "options" else 1
-        replies = list(islice(left, asked))
-        if len(replies) < asked:
-            break
-        if (output := _output(row, task.reward.needs, replies)) is not None:
-            scores.append(task.reward(row, output).value)
-    return scores
-
-
-def _output(
-    row: Example, needs: Needs, replies: Sequence[Completion | Likelihood | Failure]
-) -> Output | None:
-    """Return what was answered for a row; None where an answer is missing."""
-    likelihoods = [reply for reply in replies if isinstance(reply, Likelihood)]
-    match replies, needs:
-        case [Completion(text=text)], "text":
-            return Output(text=text)
-        case [Likelihood() as one], "likelihood":
-            return Output(logprob=one.logprob, tokens=one.tokens)
-        case _, "options" if len(likelihoods) == len(replies):
-            scored = zip(row.options, likelihoods, strict=True)
-            return Output(
-                options=tuple(OptionScore(name, each.logprob, each.tokens) for name, each in scored)
-            )
-    return None
 
 
 def _bytes(request: Request) -> int:

@@ -15,10 +15,11 @@ from promptopt.config import load_job
 from promptopt.contracts.model import Capabilities, LikelihoodRequest, ModelIdentity
 from promptopt.errors import ModelError
 from promptopt.forecast import Forecast, foresee
+from promptopt.habits import Habits
 from promptopt.programs import SelfConsistency
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Message, Price
-from promptopt.rehearsal import Habits, StandIn, rehearse
+from promptopt.rehearsal import StandIn, rehearse
 from promptopt.rewards.likelihood import LogLikelihood, OptionLikelihood
 from promptopt.run import execute
 

@@ -140,6 +140,13 @@ json_values = st.recursive(
 )
 
 
+@given(json_values | st.floats(allow_nan=False))
+def test_canonical_json_is_what_the_standard_library_writes(value):
+    settings = {"sort_keys": True, "ensure_ascii": False, "separators": (",", ":")}
+    assert canonical_json(value) == json.dumps(value, **settings)
+    assert canonical_json(FrozenMap(b="é", a='"')) == '{"a":"\\"","b":"é"}'
+
+
 @given(json_values, json_values)
 def test_digests_are_equal_exactly_when_the_values_are(a, b):
     assert (digest(a) == digest(b)) == (canonical_json(a) == canonical_json(b))

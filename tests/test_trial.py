@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from toys import fake, make_setup, proposer_reply, target_reply
+from toys import fake, make_setup, proposer_reply, read_input, target_reply, user_text
 
-from promptopt.contracts.model import GenerateRequest, ModelIdentity, Request
+from promptopt.contracts.model import Capabilities, GenerateRequest, ModelIdentity, Request
+from promptopt.habits import Habits
 from promptopt.records import Message
-from promptopt.rehearsal import PROPOSED, Habits, rehearse
+from promptopt.rehearsal import PROPOSED, StandIn, rehearse
+from promptopt.search.demos import Demos
 from promptopt.trial import MOST, Trial, _line, _spread, _variety
 
 
@@ -48,6 +50,41 @@ def test_each_proposal_has_a_text_of_its_own_until_all_pairs_are_used_up() -> No
     found = [trial._proposal(f"{number:08x}") for number in range(6)]
     assert len(set(found)) == 6
     assert trial._proposal("00000004") == found[4]
+
+
+def follows_examples(request: GenerateRequest) -> str:
+    """Write capitals once two examples show it."""
+    text = user_text(request)
+    word = read_input(text)
+    return word.upper() if text.count("Input: ") > 2 else word
+
+
+def with_demonstrations(method: Literal["random", "bootstrap"] = "random") -> Any:
+    return make_setup(models={"target": here(follows_examples, "target")}, searcher=Demos(method))
+
+
+def test_prompts_that_a_run_may_make_meet_the_first_rows() -> None:
+    habits = {"target": Habits()}
+    setup = with_demonstrations()
+    trial = Trial(setup)
+    habits |= trial.first(rehearse(with_demonstrations(), habits), habits)
+    found = trial.throughout(rehearse(with_demonstrations(), habits), habits)["target"]
+    seed, *others = found.tried
+    assert seed.right == 0
+    assert {one.right / one.rows for one in others} == {0.0, 1.0}  # one example shown, or more
+    assert found.right_with(round(max(one.size for one in others))) > 0.9
+    again = rehearse(with_demonstrations(), {"target": found})
+    best = max(again.prompts, key=lambda prompt: len(prompt.demonstrations))
+    row = setup.task.splits.search[0]
+    stand_in = StandIn("target", Capabilities(), "", found)
+    assert stand_in._is_right(best.render(row))
+    assert not stand_in._is_right(setup.task.seed_prompt.render(row))
+
+
+def test_a_prompt_that_shows_what_a_stand_in_said_is_not_tried() -> None:
+    rehearsed = rehearse(with_demonstrations("bootstrap"), {"target": Habits(right=0.9)})
+    assert [prompt for prompt in rehearsed.prompts if prompt.demonstrations] == []
+    assert len(rehearse(with_demonstrations(), {"target": Habits()}).prompts) > 4
 
 
 def test_models_elsewhere_are_not_tried() -> None:

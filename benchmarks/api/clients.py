@@ -55,7 +55,7 @@ Client = Callable[[str, int, int], Timed]
 def ours(url: str, count: int, concurrency: int, *, adaptive: bool = False) -> Timed:
     """Ask with RemoteModel, without journal or budget."""
     with RemoteModel("m", base_url=url, concurrency=concurrency, adaptive=adaptive) as model:
-        list(model.generate(_requests(1, "warm")))
+        list(model.generate(_requests(concurrency, "warm")))
         requests = _requests(count)
         return _timed(lambda: sum(isinstance(o, Completion) for _, o in model.generate(requests)))
 
@@ -69,7 +69,7 @@ def journaled(url: str, count: int, concurrency: int) -> Timed:
     """Ask as a run does: budget, keys and journal included."""
     with RemoteModel("m", base_url=url, concurrency=concurrency, adaptive=False) as model:
         caller = Caller({"target": model}, Journal(), Ledger())
-        caller.ask("target", _requests(1, "warm"))
+        caller.ask("target", _requests(concurrency, "warm"))
         requests = _requests(count)
         return _timed(lambda: sum(isinstance(o, Completion) for o in caller.ask("target", requests)))
 
@@ -195,7 +195,7 @@ def _run(
             async with room:
                 return bool(await one(i))
 
-        await one(-1)
+        await asyncio.gather(*(bounded(-i) for i in range(1, concurrency + 1)))  # connects
         wall, cpu = time.perf_counter(), time.process_time()
         done = await asyncio.gather(*(bounded(i) for i in range(count)))
         timed = Timed(sum(done), time.perf_counter() - wall, time.process_time() - cpu)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,11 +19,9 @@ from ..contracts.model import Completion, Failure
 from ._batch import Job
 from ._cascade import Branch, PackLayout, RowLayout
 from ._network import release, sent, too_large
+from ._packs import PackRunner
 from ._rows import Row, advance
 from ._tree import Ints, Key, Plan, as_bytes, common
-
-if TYPE_CHECKING:  # it imports this module, when it is asked to complete
-    from ._packed import PackedEngine
 
 AHEAD = 64
 """Tokens that a reply is expected to have at most, where its limit is higher."""
@@ -64,7 +61,7 @@ class _Read:
 class Generation:
     """One call's jobs, in the order of the tree."""
 
-    def __init__(self, engine: PackedEngine, jobs: Sequence[Job], admit: Callable[[Job], bool]) -> None:
+    def __init__(self, engine: PackRunner, jobs: Sequence[Job], admit: Callable[[Job], bool]) -> None:
         """Prepare; nothing is computed."""
         self._engine, self._admit = engine, admit
         self._limit = engine.limit

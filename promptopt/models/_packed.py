@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ..contracts.model import Completion, Failure, Likelihood
 from ._batch import Job, Pair
-from ._cascade import Branch, Layout, PackLayout, cascading
-from ._network import Network, halving, likelihood, sent
-from ._tree import Ints, Key, Pack, Plan, as_bytes, common, plan
-from ._virtual import FIRST
+from ._cascade import PackLayout
+from ._continuous import Generation
+from ._network import halving, likelihood, sent
+from ._packs import PackRunner
+from ._tree import Ints, Pack, as_bytes, common
 
 
 @dataclass(slots=True, eq=False)
@@ -58,27 +59,13 @@ def _collected(
         yield pair, found if isinstance(found, Failure) else found.of(pair)
 
 
-@dataclass
-class PackedEngine:
-    """Completes and scores along the tree of what prompts share.
-
-    Attributes:
-        network: the model; `supported` says whether it can be run like this.
-        limit: most distinct tokens in a batch, replies included.
-        budget: most tokens of one forward.
-    """
-
-    network: Network
-    limit: int
-    budget: int
-    branches: dict[Key, Branch] = field(default_factory=dict, init=False, repr=False)
+class PackedEngine(PackRunner):
+    """Completes and scores along the tree of what prompts share."""
 
     def complete(
         self, jobs: Sequence[Job], admit: Callable[[Job], bool]
     ) -> Generator[tuple[Job, Completion | Failure]]:
         """Yield the completions as they finish; rows that finish make room for others."""
-        from ._continuous import Generation
-
         return Generation(self, jobs, admit).run()
 
     def score(
@@ -131,57 +118,6 @@ class PackedEngine:
         if asked:
             rows, tokens = sent(np.stack([slots, columns[:, 1]]), device)
             sums.parts.append((columns[:, 2], logits.log_softmax(-1, dtype=torch.float32)[rows, tokens]))
-
-    def plan(self, texts: Sequence[bytes], scored: Sequence[int], ahead: Sequence[int] | None = None) -> Plan:
-        """Plan the packs, going on from the branches that are there, and make place for new ones."""
-        outline = plan(
-            texts,
-            budget=self.budget,
-            scored=scored,
-            logits=self.network.scored,
-            ahead=ahead,
-            have=list(self.branches),
-        )
-        there = self.branches
-        branches = {key: there[key] if key == old else there[old].part(key) for key, old in outline.views}
-        for pack in outline.packs:
-            branches.update((key, Branch(key[1])) for _, _, key in pack.kept)
-        self.branches = branches
-        return outline
-
-    def run(self, pack: Pack, layout: PackLayout, keep: np.ndarray) -> torch.Tensor:
-        """Run a pack; return the logits `[kept positions, vocab]`."""
-        tokens, kept = (sent(array, self.network.device) for array in (pack.tokens, keep))
-        embeds = None
-        if pack.tokens.max(initial=0) >= FIRST:
-            layout.trained = self.network.virtual.overrides(pack.tokens)
-            embeds = self.network.virtual.embed(tokens[None], self.network.model)
-        return self.forward(tokens, layout.depths, layout, kept, embeds)
-
-    def forward(
-        self,
-        tokens: torch.Tensor,
-        depths: torch.Tensor,
-        layout: Layout,
-        keep: torch.Tensor | int = 0,
-        embeds: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Run tokens `[T]` that stand at `depths` and see what `layout` says; `keep` 0 is all positions.
-
-        Where some of the tokens are virtual, `embeds` are the embeddings `[1, T, hidden]` of all.
-        """
-        given = {"input_ids": tokens[None]} if embeds is None else {"inputs_embeds": embeds}
-        with cascading(self.network.model):
-            out = self.network.model(
-                **given,
-                position_ids=depths[None],
-                # Four dimensions are taken as they are: no model makes a mask of its own.
-                attention_mask=tokens.new_empty(1, 1, 1, 1),
-                use_cache=False,
-                logits_to_keep=keep,
-                layout=layout,
-            )
-        return out.logits[0]  # type: ignore[no-any-return]
 
 
 def in_tree_order(pairs: Sequence[Pair], limit: int) -> Iterator[list[Pair]]:

@@ -8,6 +8,7 @@ each answer before it asks on has therefore never more than `window` requests un
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
@@ -15,6 +16,14 @@ from typing import TypeVar
 from ._loop import LoopThread
 
 T = TypeVar("T")
+
+HAND_OVER = 5e-5
+"""Seconds that the loop stands still after an answer, so that the consumer can take it and make room.
+
+Otherwise its thread keeps the interpreter to itself while answers come in a row, 5 ms at a time
+(`sys.getswitchinterval`), and fewer requests are under way: 3% fewer answers at 400 a second, or 8% where the
+consumer journals them. The interval is the whole process's, which is not ours to set.
+"""
 
 
 class _End:
@@ -49,6 +58,7 @@ def stream(
     async def one(unit: Sequence[int]) -> None:
         for item in (await answer(unit)).items():
             results.put(item)
+        time.sleep(HAND_OVER)
 
     async def every() -> None:
         async with asyncio.TaskGroup() as group:

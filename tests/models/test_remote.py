@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 from loopback import LoopbackServer, Messages, Reply, hash_logprobs, hash_reply
 
@@ -296,6 +298,22 @@ def test_the_key_is_sent_and_never_shown(server: LoopbackServer, monkeypatch: py
         "Bearer very-secret-key-0815",
         "Bearer none",
     ]
+
+
+def test_requests_look_like_those_of_the_sdk(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-mine")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-7")
+    with RemoteModel("m", base_url=server.url, api_key_env="OPENAI_API_KEY") as model:
+        list(model.generate([ask("Hi ü")]))
+    openai.OpenAI(base_url=server.url).post(
+        "/chat/completions", body=server.seen[0].body, cast_to=httpx2.Response
+    )
+    ours, theirs = server.seen
+    assert (ours.path, ours.body) == (theirs.path, theirs.body)
+    assert ours.headers["openai-organization"] == "org-7"
+    for name in ("authorization", "content-type", "content-length", "accept", "openai-organization"):
+        assert ours.headers[name] == theirs.headers[name]
+    assert "openai" in ours.headers["user-agent"].lower()
 
 
 def test_it_works_inside_a_running_event_loop(server: LoopbackServer) -> None:
