@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judges import gullible, honest, judged
 from plurals import QUICK, ROWS, SEED, SIZES
 from tiny_models import save_model
 from toys import make_setup
@@ -212,6 +213,19 @@ def test_searchers_that_buy_proposals_find_the_same(executor):
     assert found(study) == found(alone)
     assert bill(study) == bill(alone)
     assert setup.models["target"].calls == alone.spent["target"].calls
+
+
+@pytest.mark.parametrize("judge", [honest, gullible])
+@pytest.mark.parametrize("executor", BOTH, indirect=True)
+def test_searches_apart_are_judged_by_the_judge_of_the_run(executor, judge):
+    ape = APE(num_subsamples=2, num_prompts_per_subsample=2)
+    setup = judged(judge, searcher=Seeds((ape,), seeds=2, executor=executor))
+    study = execute(setup)
+    alone = execute(judged(judge, searcher=Seeds((ape,), seeds=2)))
+    assert found(study) == found(alone)
+    assert bill(study) == bill(alone)
+    assert study.spent["judge"].calls == setup.models["judge"].calls > 0
+    assert bool(study.judge_check.fooled) == (judge is gullible)
 
 
 @dataclass(frozen=True)
