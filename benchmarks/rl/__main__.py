@@ -9,19 +9,18 @@ tell neither (their answers are other messages): only the reward does. Where row
 benchmarks/searchers, or where all that is wanted comes with one common ending ("Answer in a full sentence."),
 a dozen proposals of the untrained generator hold a perfect one, and there is nothing to learn.
 
-How the tasks were chosen: for four families of messages the untrained generator wrote 256 proposals (seed
-100), and the replies to them were looked at for the answers of all other families. A pair is a task if at
-least 2% of the proposals bring the answer on half of the messages, and none both brings it and puts it as
-wanted; answers that are the message itself were left out. These are all that were found, with the share of
-proposals that bring the answer: `last word` 3.9%, `count of words` 2.0%, `first item` 9.8%, `reversed word`
-2.7%, `number in words` 4.7%, `odd or even` 2.0%; 5% to 10% have the answer put as wanted. So a search must
-find two rare things and join them. Options of `rl` were compared on seeds from 100 on; but that they were
-compared again was decided after earlier ones had not won on seed 0 and half of seed 1. `--first-seed 10`
-gives a table that had no part in it.
+How the tasks were chosen (with the embedded model's weights before the present ones): for four families of
+messages the untrained generator wrote 256 proposals (seed 100), and the replies to them were looked at for
+the answers of all other families. A pair is a task if at least 2% of the proposals bring the answer on half
+of the messages, and none both brings it and puts it as wanted; answers that are the message itself were
+left out. These are all that were found, with the share of proposals that bring the answer: `last word`
+3.9%, `count of words` 2.0%, `first item` 9.8%, `reversed word` 2.7%, `number in words` 4.7%, `odd or even`
+2.0%; 5% to 10% have the answer put as wanted. So a search must find two rare things and join them. Options
+of `rl` were compared on seeds from 100 on; but that they were compared again was decided after earlier ones
+had not won on seed 0 and half of seed 1. `--first-seed 10` gives a table that had no part in it.
 
-With 1,500 cells and seeds 0 to 4 the trained generator's archive is ahead of the untrained one on 5 of 6
-tasks (.77 against .56 on average, +.21 [.00, .33]; `last word` is even), and ahead of APE on all 6 (+.28,
-[.04, .35]).
+With 1,500 cells and seeds 10 to 14 the trained generator's archive is ahead of the untrained one on all 6
+tasks (.87 against .62 on average, +.25 [.01, .38]), and ahead of APE on all 6 (.45, +.42 [.06, .51]).
 
 The conditional task (a prompt for each message, 1,500 cells, seeds 0 to 4): on 30 messages of no training the
 reward rises from .15 to .59 on average, 3.3 to 5.1 times the untrained generator's.
