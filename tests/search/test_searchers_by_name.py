@@ -27,10 +27,11 @@ NAMES = sorted(
 )
 GRADIENTS = ["autoprompt", "gcg", "pez", "soft", "specialist"]
 """Searchers for models in this process alone; kills of those are in their own tests."""
-SPACES = {
+TOLD = {
+    "seeds": {"searchers": ["ape"]},
     "template": {"text": "{{task}}\n\n{{question}}", "slots": {"task": ["Say yes or no.", "Yes?", "Say."]}},
 }
-"""What a searcher must be told besides its name."""
+"""What a searcher must be told besides its name; `seeds` spreads one that needs gradients, unless told."""
 CONCURRENCY = 4
 CALLS = 260
 
@@ -50,7 +51,7 @@ def write_odd_job(folder: Path, url: str, calls: int, name: str = "ape") -> str:
         {"search": 16, "select": 10, "test": 20},
         prompt="Say yes or no.",
         reward="exact_match",
-        search={"name": name, **SPACES.get(name, {})},
+        search={"name": name, **TOLD.get(name, {})},
         target={
             "model": "openai/loopback",
             "base_url": url,
@@ -82,7 +83,7 @@ def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path,
     chance = random.Random(crc32(name.encode()))
     with LoopbackServer(lambda messages, body: Reply(hash_reply(messages, body), delay=0.004)) as server:
         job = write_odd_job(tmp_path, server.url, CALLS, name)
-        argv = ["run", job, "--quiet", *(() if name in SPACES else ("--search", name)), "--folder"]
+        argv = ["run", job, "--quiet", *(() if name in TOLD else ("--search", name)), "--folder"]
         assert main([*argv, str(tmp_path / "whole")]) == 0
         whole, needed = capsys.readouterr().out, server.calls
         assert needed <= CALLS
@@ -163,7 +164,7 @@ def test_several_compete_are_killed_and_end_on_one_leaderboard(tmp_path, capsys)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["second_word_letter", "singular_to_plural", "num_to_verbal"])
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in SPACES])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TOLD])
 def test_on_public_rows_with_the_embedded_model(tmp_path, capsys, name, task):
     """Instruction Induction; nothing bought is bought again, as the journal tells."""
     if not DATA.is_dir():
