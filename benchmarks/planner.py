@@ -2,8 +2,8 @@
 
 Jobs with the embedded model (the demo's rows) and with a server on loopback that answers after 50 ms (a
 stated latency); the run comes right after its forecast, in a fresh folder. Seconds of local models are those
-of the processor, and while both go on a probe (a fixed piece of work, twice a second) says how fast that is:
-who else uses the machine does not count. Seconds of remote ones, in parentheses, are wall time, shown only.
+of the processor, which is to be idle otherwise. Seconds of remote ones, in parentheses, are wall time, shown
+only.
 Exit code 1 if a figure is more than 25% off.
 """
 
@@ -12,14 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks.api.server import Profile, running
 from promptopt.api import run_job
@@ -80,17 +77,13 @@ def _compare(name: str, data: dict[str, Any]) -> float:
     local = data["target"]["model"].startswith("embedded")
     clock = time.process_time if local else time.perf_counter
     with _ready(data) as (job, folder):
-        with Probe() as before:
-            foreseen = foresee(lambda: from_job(job), LATENCY, clock)
+        foreseen = foresee(lambda: from_job(job), LATENCY, clock)
         if isinstance(foreseen, str) or foreseen.seconds is None:
             print(f"{name:<36}{foreseen}")
             return 1.0
-        with Probe() as during:
-            begun = clock()
-            total = run_job(job, folder=folder / "run").total
-            seconds = clock() - begun
-        if local:
-            seconds = (seconds - during.spent) * before.unit / during.unit
+        begun = clock()
+        total = run_job(job, folder=folder / "run").total
+        seconds = clock() - begun
     pairs = [
         (foreseen.total.calls, total.calls),
         (foreseen.total.tokens, total.tokens),
@@ -108,40 +101,6 @@ def _compare(name: str, data: dict[str, Any]) -> float:
         f"{name:<36}{shown[0]:>18}{shown[1]:>22}{shown[2]:>20}{shown[3]:>16}{max(errors):>8.0%}", flush=True
     )
     return max(errors)
-
-
-class Probe:
-    """Does the same piece of work twice a second while its block runs.
-
-    Attributes:
-        unit: processor seconds that it took, on average.
-        spent: processor seconds that all of it took.
-    """
-
-    EVERY = 0.5
-
-    def __enter__(self) -> Probe:
-        self._took: list[float] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.spent = sum(self._took)
-        self.unit = self.spent / len(self._took)
-
-    def _work(self) -> None:
-        left, right = np.ones((32, 256), np.float32), np.ones((256, 256), np.float32)
-        while True:
-            begun = time.thread_time()
-            for _ in range(60):
-                sum(str(i).count("1") for i in range(20)) + float((left @ right)[0, 0])
-            self._took.append(time.thread_time() - begun)
-            if self._over.wait(self.EVERY):
-                return
 
 
 @contextmanager
