@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
-from toys import fake, make_setup, proposer_reply, target_reply
+from toys import fake, make_setup, proposer_reply, target_reply, user_text
 
 from promptopt.contracts.model import GenerateRequest
+from promptopt.events import Notice
 from promptopt.records import Message
 from promptopt.rewards.judge import Judge
+from promptopt.run import execute
+from promptopt.runfolder import RunFolder
 from promptopt.setup import Setup
+from promptopt.study import Study
 
+CAPITALS = "Write it in capitals."
 CRITERIA = "The output is the reference answer."
 BLOCK = re.compile(
     r"<<<(?P<name>[A-Z ]+?) (?P<mark>[0-9a-f]{16})>>>\n(?P<text>.*?)\n<<<END (?P=mark)>>>", re.S
@@ -66,3 +72,22 @@ def said(messages: list[dict[str, str]]) -> Message | None:
     """Return the first question of a judge among messages on the wire; None if this is no judge's call."""
     texts = [message["content"] for message in messages]
     return Message("user", texts[1]) if texts[0].startswith("Act as an impartial judge") else None
+
+
+def run(setup: Setup, folder: Path | None = None) -> tuple[Study, list[str]]:
+    """Run; return the study and what was noticed."""
+    notices: list[str] = []
+    place = None if folder is None else RunFolder(folder)
+    study = execute(setup, place, listen=lambda e: notices.append(e.text) if isinstance(e, Notice) else None)
+    return study, notices
+
+
+def calls(setup: Setup, role: str) -> int:
+    return setup.models[role].calls  # type: ignore[attr-defined, no-any-return]
+
+
+def wordy(request: GenerateRequest) -> str:
+    """Answer so that no two prompts answer alike, right if told so."""
+    text = user_text(request)
+    told = text.split("Input: ", 1)[0]
+    return f"{target_reply(request)} - as I was told, and at some length: {told}"

@@ -302,7 +302,7 @@ JUDGE = {
     "text that talks to a judge which falls for it": (
         "faults/test_judge::test_a_judge_that_falls_for_injected_text_raises_an_alarm_everywhere",
         "faults/test_judge::test_a_prompt_that_talks_the_judge_into_scores_does_not_win_in_silence",
-        "test_judging::test_prompts_that_earn_as_much_for_other_rows_are_suspect_and_good_ones_are_not",
+        "test_judging_watched::test_prompts_that_earn_as_much_for_other_rows_are_suspect_and_good_ones_are_not",
     ),
     "text that talks to a judge which does not": (
         "faults/test_judge::test_a_judge_that_looks_at_the_output_alone_raises_none",
