@@ -23,8 +23,6 @@ def reply(messages):
         raise KeyboardInterrupt
     return "yes" if number % 2 else "no"
 """
-LEASE = 3
-CONCURRENCY = 4
 
 
 def write(path: Path, many: int, wrong: int = 0) -> Path:

@@ -11,13 +11,16 @@ import time
 from collections import Counter
 
 import pytest
-from bulk_job import CONCURRENCY, LEASE, asked, cells, make_job, run, write
+from bulk_job import asked, cells, make_job, run, write
 from loopback import LoopbackServer, Reply
 from postgres import server
 
 from promptopt.api_bulk import join_scoring
 from promptopt.errors import BudgetExhausted, JournalError
 from promptopt.journal import Journal
+
+LEASE = 3
+CONCURRENCY = 4
 
 
 def test_a_study_is_of_one_job_and_a_later_process_may_raise_its_budget(tmp_path):
