@@ -26,7 +26,7 @@ class Training:
             the policy whenever it has earned more than before (StablePrompt, Kwon et al. 2024, arXiv
             2410.07652, section 3).
         anchor_every: steps between two looks at a moving anchor.
-        entropy_floor: nats a token; below it a bonus on entropy grows until the policy is back (`grpo` only).
+        entropy_floor: nats a token; below it a bonus on entropy grows until the policy is back.
         iterations: optimizer steps on each batch of proposals (mu of the paper).
         lora: rank of low-rank adapters to train instead of all weights; None trains all.
         micro_batch: proposals whose gradients are computed at once; None is all of a step. Fewer take less

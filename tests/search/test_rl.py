@@ -98,6 +98,49 @@ def test_the_generator_learns_and_only_by_its_learning_rate(tmp_path):
     assert gains[3e-4] > 0.15 > abs(gains[0.0])
 
 
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_below_its_floor_entropy_grows_where_rewards_teach_nothing(tmp_path, algorithm):
+    learned = {}
+    for floor in (None, 100.0):
+        training = Training(
+            algorithm=algorithm, learning_rate=1e-3, beta=0.0, entropy_floor=floor, collapse=99
+        )
+        rl = RL(
+            steps=8,
+            groups=1,
+            max_tokens=24,
+            training=training,
+            shaping=Shaping(repetition_penalty=0, invalid_penalty=0),
+        )
+        session = Loop(tmp_path / f"{algorithm}-{floor}", lambda prompt, row: 0.5)
+        rl.search(session)
+        learned[floor] = means(session.curves, "entropy")[1]
+    assert learned[100.0] > learned[None] + 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "worth"),
+    [
+        ([], 0.0),
+        ([0.5], 0.005),
+        ([0.5, 0.5, 0.5], 0.015),
+        ([0.5, 0.5, 2.0], 0.0),  # above the floor it counts for nothing
+        ([0.5, 0.5, 2.0, 0.5], 0.01),
+        ([0.5] * 300, 1.0),
+    ],
+)
+def test_the_bonus_on_entropy_grows_below_the_floor_only(seen, worth):
+    from types import SimpleNamespace
+
+    from promptopt.search._rl_trainer import _Floored
+
+    trainer = _Floored()
+    trainer.entropy_floor = 1.0
+    trainer.state = SimpleNamespace(log_history=[{"entropy": value} for value in seen] + [{"loss": 0.1}])
+    assert trainer.entropy_coefficient == pytest.approx(worth)
+
+
 def test_training_reports_to_nobody_and_leaves_chance_alone(tmp_path, monkeypatch):
     import random
 
@@ -223,7 +266,6 @@ def test_a_conditional_generator_writes_for_each_row_and_is_measured_on_others(t
         (RL(form="rewrite", meta_prompt="Write."), "needs {{instruction}} or {{scored}}"),
         (RL(meta_prompt="Write for {{row}}."), "set form: conditional"),
         (RL(generator="python/nothing.py:f"), "has no weights"),
-        (RL(training=Training(algorithm="rloo", entropy_floor=1.0)), "no entropy floor"),
         (RL(training=Training(micro_batch=5)), "does not divide"),
         (RL(training=Training(device="cuda")), "there is no GPU"),
     ],
@@ -316,8 +358,9 @@ def outcome(folder):
     [
         {"anchor": "moving", "anchor_every": 2, "entropy_floor": 3.0, "iterations": 2},
         {"anchor": "moving", "anchor_every": 2, "lora": 4, "learning_rate": 3e-3, "collapse": 8},
+        {"algorithm": "rloo", "entropy_floor": 3.0},
     ],
-    ids=["moving anchor, entropy floor", "moving anchor of an adapter"],
+    ids=["moving anchor, entropy floor", "moving anchor of an adapter", "rloo, entropy floor"],
 )
 def test_a_killed_run_ends_in_the_same_archive_and_the_same_weights(tmp_path, training):
     config = job(tmp_path, **training)
