@@ -78,7 +78,8 @@ class Floor:
 
         kinds = (torch.nn.Linear, Conv1D)
         hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, kinds)]
-        hooks.append(model.register_forward_pre_hook(lambda *_: self.forwards.append(Work())))
+        begin = model.get_input_embeddings()  # type: ignore[operator]
+        hooks.append(begin.register_forward_pre_hook(lambda *_: self.forwards.append(Work())))
         part, kernel = _cascade.part, _ragged.kernel
 
         def seen_part(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> Any:

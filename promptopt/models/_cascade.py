@@ -264,7 +264,10 @@ def part(
 def merge(out: torch.Tensor, total: torch.Tensor, more: Scores) -> None:
     """Merge the scores of a further part into `out` and `total`, in place."""
     weight = torch.sigmoid(more[1] - total)[..., None]
-    out.copy_(torch.lerp(out.float(), more[0].float(), weight))
+    if out.dtype == torch.float32:
+        out.lerp_(more[0], weight)
+    else:
+        out.copy_(torch.lerp(out.float(), more[0].float(), weight))
     total.copy_(torch.logaddexp(total, more[1]))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from . import _llama
 from ._cascade import Branch, Layout, PackLayout, cascading
 from ._network import Network, sent
 from ._tree import Key, Pack, Plan, plan
@@ -64,13 +65,15 @@ class PackRunner:
         tokens: torch.Tensor,
         depths: torch.Tensor,
         layout: Layout,
-        keep: torch.Tensor | int = 0,
+        keep: torch.Tensor | None = None,
         embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run tokens `[T]` that stand at `depths` and see what `layout` says; `keep` 0 is all positions.
+        """Run tokens `[T]` that stand at `depths` and see what `layout` says; `keep` None is all positions.
 
         Where some of the tokens are virtual, `embeds` are the embeddings `[1, T, hidden]` of all.
         """
+        if _llama.shaped(self.network.model):
+            return _llama.logits(self.network.model, tokens, depths, layout, keep, embeds)
         given = {"input_ids": tokens[None]} if embeds is None else {"inputs_embeds": embeds}
         with cascading(self.network.model):
             out = self.network.model(
@@ -79,7 +82,7 @@ class PackRunner:
                 # Four dimensions are taken as they are: no model makes a mask of its own.
                 attention_mask=tokens.new_empty(1, 1, 1, 1),
                 use_cache=False,
-                logits_to_keep=keep,
+                logits_to_keep=0 if keep is None else keep,
                 layout=layout,
             )
         return out.logits[0]  # type: ignore[no-any-return]

@@ -65,8 +65,8 @@ def test_rows_leave_and_others_enter(tmp_path, monkeypatch):
     rows = []
     original = PackedEngine.forward
 
-    def forward(self, tokens, depths, layout, keep=0, *rest):
-        if isinstance(keep, int):
+    def forward(self, tokens, depths, layout, keep=None, *rest):
+        if keep is None:
             rows.append(len(tokens))
         return original(self, tokens, depths, layout, keep, *rest)
 
