@@ -1,5 +1,8 @@
 """The floor: the matrix products of the packed engine's run and nothing else, replayed on random numbers.
 
+The engine runs the last layer only where something is asked for; `seeing_whole` makes it run all layers for
+every distinct token, which is the floor of who does not.
+
 The packs are the engine's own. Of attention, the products of queries with keys and of weights with values;
 on a GPU, where one kernel does both, that kernel. Beside it the roofline: what each forward takes at least,
 by its operations at the measured rate of one large product, or by its weights, keys and values at the
@@ -16,7 +19,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from promptopt.models import _cascade, _ragged
+from promptopt.models import _cascade, _llama, _ragged
 
 from .measure import seconds
 
@@ -142,6 +145,16 @@ class Floor:
             4 * pairs * query.shape[1] * query.shape[2] // (1 + causal),
             2 * seen * key.shape[1] * key.shape[2] * key.element_size(),
         )
+
+    @contextmanager
+    def seeing_whole(self, model: torch.nn.Module) -> Iterator[None]:
+        """Note the products where all layers run for all tokens."""
+        families, _llama.FAMILIES = _llama.FAMILIES, ()
+        try:
+            with self.seeing(model):
+                yield
+        finally:
+            _llama.FAMILIES = families
 
     @torch.inference_mode()
     def run(self, *, attention: bool = True) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from transformers import AttentionInterface
 
@@ -130,73 +131,107 @@ class PackLayout:
         self._pack, self._branches = pack, branches
         self._deepest = int(pack.depths.max())
         self._ragged: RaggedPack | None = None
-        self._masks: dict[tuple[int, int, int | None], torch.Tensor | None] = {}
+        self._masks: dict[tuple[int, int, bool, int | None], torch.Tensor | None] = {}
         self.states: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         self.trained: Sequence[tuple[torch.Tensor, torch.Tensor, list[States]]] = ()
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: Rule
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        rule: Rule,
+        asked: Ints | None = None,
     ) -> torch.Tensor:
-        """Attend as `Layout` says."""
+        """Attend as `Layout` says; the query holds the positions `asked` alone, ascending; None is all."""
         key, value = override(layer, key, value, self.trained)
         for low, high, name in self._pack.kept:
             self._branches[name].keys.append(key[:, :, low:high].contiguous())
             self._branches[name].values.append(value[:, :, low:high].contiguous())
         if self.states is not None:
             self.states.append((key, value))
-        if _plain(rule, self._deepest) and _ragged.fits(query):
+        if asked is None and _plain(rule, self._deepest) and _ragged.fits(query):
             if self._ragged is None:
                 lengths = [len(text) // 4 - start for _, _, (text, start) in self._pack.shared]
                 self._ragged = RaggedPack(self._pack, lengths, query.device)
             above = [self._branches[name] for _, _, name in self._pack.shared]
             kept = [(branch.keys[layer], branch.values[layer]) for branch in above]
             return self._ragged.attend((query, key, value), kept, rule.scale)
+        if asked is not None and not len(asked):
+            return query.transpose(1, 2)
         heads = key.shape[1]
         query, shape = _grouped(query, heads), query.shape
         share = query.shape[1] if query.shape[0] == heads else 1
         key, value = _spread(key, share), _spread(value, share)
         scores = []
         for low, high in self._pack.tiles:
-            mask, causal = self._tile(low, high, rule.window, query.dtype)
-            here = slice(low, high)
-            scores.append(part(query[:, :, here], key[:, :, here], value[:, :, here], rule, mask, causal))
+            rows = Rows.of(low, high, asked)
+            if not len(rows.positions):
+                continue
+            mask, causal = self._tile(low, high, rows, rule.window, query.dtype)
+            seen = slice(low, high)
+            scores.append(
+                part(query[:, :, rows.slots], key[:, :, seen], value[:, :, seen], rule, mask, causal)
+            )
         out, total = _joined(scores)
         for low, high, name in self._pack.shared:
-            branch = self._branches[name]
-            mask = self._window(low, high, branch, layer, rule.window, query.dtype)
+            rows, branch = Rows.of(low, high, asked), self._branches[name]
+            if not len(rows.positions):
+                continue
+            mask = self._window(rows, branch, layer, rule.window, query.dtype)
             keys, values = _spread(branch.keys[layer], share), _spread(branch.values[layer], share)
-            here = slice(low, high)
+            here = rows.slots
             merge(out[:, :, here], total[:, :, here], part(query[:, :, here], keys, values, rule, mask))
         return out.reshape(shape).transpose(1, 2)
 
     def _tile(
-        self, low: int, high: int, window: int | None, dtype: torch.dtype
+        self, low: int, high: int, rows: Rows, window: int | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor | None, bool]:
         """Return the mask `[queries, keys]` of a tile, or that it is plainly causal."""
         depths = self._pack.depths[low:high]
         if window is not None and int(depths.max() - depths.min()) < window:
             window = None
-        if (low, high, window) not in self._masks:
+        key = (low, high, rows.whole, window)
+        if key not in self._masks:
             mask = None
-            if window is not None or int(self._pack.ends[low:high].min()) < high:
+            if not rows.whole or window is not None or int(self._pack.ends[low:high].min()) < high:
                 at = torch.arange(low, high, device=self.depths.device)
-                seen = (at[None] <= at[:, None]) & (at[:, None] < self._ends[None, low:high])
+                own = sent(rows.positions, self.depths.device)[:, None]
+                seen = (at[None] <= own) & (own < self._ends[None, low:high])
                 if window is not None:
-                    own = self.depths[low:high]
-                    seen &= own[:, None] - own[None] < window
+                    seen &= self.depths[own] - self.depths[None, low:high] < window
                 mask = _additive(seen, dtype)
-            self._masks[low, high, window] = mask
-        mask = self._masks[low, high, window]
+            self._masks[key] = mask
+        mask = self._masks[key]
         return mask, mask is None
 
     def _window(
-        self, low: int, high: int, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
+        self, rows: Rows, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
     ) -> torch.Tensor | None:
         """Return the mask of a range over a branch, where the layer's window ends inside it."""
-        if window is None or int(self._pack.depths[low:high].max()) - branch.start < window:
+        depths = self._pack.depths[rows.positions]
+        if window is None or int(depths.max()) - branch.start < window:
             return None
         count = branch.keys[layer].shape[2]
-        return _beyond(self.depths[low:high], branch.start, count, window, dtype)
+        return _beyond(sent(depths, self.depths.device), branch.start, count, window, dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The queries of a range of a pack: their positions, where they are held, whether these are all."""
+
+    positions: Ints
+    slots: slice
+    whole: bool
+
+    @classmethod
+    def of(cls, low: int, high: int, asked: Ints | None) -> Rows:
+        """Return those of positions `low` to `high` that are asked for; None is all."""
+        if asked is None:
+            return cls(np.arange(low, high), slice(low, high), whole=True)
+        begin, end = (int(at) for at in np.searchsorted(asked, (low, high)))
+        return cls(asked[begin:end], slice(begin, end), whole=False)
 
 
 def _plain(rule: Rule, deepest: int) -> bool:

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
-from ._cascade import Layout, Rule
+from ._cascade import Layout, PackLayout, Rule
 
-FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
+FAMILIES: tuple[str, ...] = ("llama", "qwen2", "qwen3", "mistral")
 """Model types whose layers are these: norm, attention, sum; norm, gated linear maps, sum."""
 
 
@@ -55,30 +55,46 @@ def logits(
     turn = tuple(part[0, :, None] for part in trunk.rotary_emb(hidden[None], position_ids=depths[None]))
     last = len(trunk.layers) - 1
     for number, layer in enumerate(trunk.layers):
-        mixed = _attended(number, layer, hidden, turn, layout)
-        if number == last and keep is not None:
-            hidden, mixed = hidden[keep], mixed[keep]
+        asked = keep if number == last else None
+        mixed = _attended(number, layer, hidden, turn, layout, asked)
+        if asked is not None:
+            hidden = hidden[asked]
         hidden = _added(hidden, layer.self_attn.o_proj, mixed)
         hidden = _added(hidden, layer.mlp.down_proj, _gated(layer, hidden))
     return model.lm_head(normed(hidden, trunk.norm))  # type: ignore[no-any-return]
 
 
 def _attended(
-    number: int, layer: Any, hidden: torch.Tensor, turn: tuple[torch.Tensor, ...], layout: Layout
+    number: int,
+    layer: Any,
+    hidden: torch.Tensor,
+    turn: tuple[torch.Tensor, ...],
+    layout: Layout,
+    keep: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Return what attention mixes, before its last map: `[T, heads * width]`."""
+    """Return what attention mixes for the positions kept, before its last map: `[kept, heads * width]`."""
     own = layer.self_attn
     inputs = normed(hidden, layer.input_layernorm)
+    # The kernel of the GPU takes all queries of a pack.
+    packed = layout if isinstance(layout, PackLayout) and hidden.device.type == "cpu" else None
+    asked = None if packed is None else keep
+    asking, its_turn = (
+        (inputs, turn) if asked is None else (inputs[asked], tuple(part[asked] for part in turn))
+    )
     query, key, value = (
-        torch.unflatten(linear(inputs), -1, (-1, own.head_dim))
-        for linear in (own.q_proj, own.k_proj, own.v_proj)
+        torch.unflatten(linear(given), -1, (-1, own.head_dim))
+        for linear, given in ((own.q_proj, asking), (own.k_proj, inputs), (own.v_proj, inputs))
     )  # [T, heads, width]
     if hasattr(own, "q_norm"):
         query, key = normed(query, own.q_norm), normed(key, own.k_norm)
     query, key, value = (
-        states.transpose(0, 1)[None] for states in (turned(query, *turn), turned(key, *turn), value)
+        states.transpose(0, 1)[None] for states in (turned(query, *its_turn), turned(key, *turn), value)
     )  # [1, heads, T, width]
-    return layout.attend(number, query, key, value, Rule(own.scaling, _window(own), None))[0].flatten(1)
+    rule = Rule(own.scaling, _window(own), None)
+    if packed is not None and asked is not None:
+        return packed.attend(number, query, key, value, rule, asked.numpy())[0].flatten(1)
+    mixed = layout.attend(number, query, key, value, rule)[0].flatten(1)
+    return mixed if keep is None else mixed[keep]
 
 
 def _window(own: Any) -> int | None:

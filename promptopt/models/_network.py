@@ -20,7 +20,7 @@ from ..records import Usage
 from ._batch import MAX_LOGITS, Job, Pair
 from ._virtual import VirtualTokens
 
-FORWARD_TOKENS = {True: 512, False: 16384}
+FORWARD_TOKENS = {True: 1024, False: 16384}
 """Most tokens of one forward of the packed engine, on the CPU (to stay in its caches) and elsewhere."""
 BATCH_TOKENS = {True: 4096, False: 32768}
 """Most tokens of a batch, on the CPU and elsewhere."""
