@@ -70,6 +70,8 @@ def find_generator(where: Path) -> Path:
     Raises:
         DataError: there is none, or the run has trained several.
     """
+    if not where.is_dir():
+        raise DataError(str(where), "is no folder", do="name a run of the searcher rl, such as runs/latest")
     if (where / CARD).is_file():
         return where
     found = sorted(path.parent for path in where.glob(f"work/**/{CARD}"))

@@ -50,8 +50,9 @@ def test_a_run_s_only_generator_is_found(tmp_path):
     generator(tmp_path / "run" / "work" / "rl" / "rl-2" / "generator")
     with pytest.raises(DataError, match="has trained 2 generators"):
         find_generator(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no trained generator"):
-        find_generator(tmp_path / "elsewhere")
+        find_generator(tmp_path / "empty")
 
 
 def test_each_form_is_asked_what_it_needs(tmp_path):
@@ -84,7 +85,7 @@ def test_the_verb_prints_a_prompt_a_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "problem"),
     [
-        (["nowhere"], "holds no trained generator"),
+        (["nowhere"], "is no folder"),
         (["made"], "does not say what the task is"),
         (["made", "--row", "cat"], "write --row FIELD=VALUE"),
         (["made", "--set", "seed=1"], "add --config FILE"),
