@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -165,12 +165,24 @@ class Connection:
 
     def _batch(
         self,
-        parts: Sequence[Sequence[int]],
+        parts: Collection[Sequence[int]],
         answer: Callable[[Sequence[int]], Awaitable[Mapping[int, A]]],
         window: int | None = None,
     ) -> Iterator[tuple[int, A]]:
         async def while_open(unit: Sequence[int]) -> Mapping[int, A]:
-            return await self._while_open(answer(unit))
+            if self._closed:
+                raise self._was_closed()
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                return await answer(unit)
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise self._was_closed() from None
+                raise
+            finally:
+                self._tasks.discard(task)
 
         try:
             yield from stream(self._loop, parts, window or self._window, while_open)
@@ -215,20 +227,6 @@ class Connection:
             lambda data: read_likelihood(data, request, sent),
             refused=lambda trouble: self._echo.refused(trouble, sent),
         )
-
-    async def _while_open(self, work: Awaitable[A]) -> A:
-        task = asyncio.ensure_future(work)
-        if self._closed:
-            task.cancel()
-        self._tasks.add(task)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if self._closed:
-                raise self._was_closed() from None
-            raise
-        finally:
-            self._tasks.discard(task)
 
     def _was_closed(self) -> ModelError:
         return ModelError(self._patience.where, "the model was closed while it was being asked")

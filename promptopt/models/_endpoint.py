@@ -83,6 +83,9 @@ class Gate:
         if max(self._resume_at, loop.time()) >= deadline:
             raise TimeoutError
         await self.quota(ask.kind[0]).take(ask.cost, deadline)
+        if not self._waiting and not self._paused and self._active + 1 <= self.room(ask):
+            self._active += 1
+            return loop.time()
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append((turn, ask))
         self._wake()
@@ -143,8 +146,7 @@ class Gate:
         loop.call_at(self._resume_at, self._wake)
 
     def _wake(self) -> None:
-        # A timer may fire one tick of the clock early; without the margin nobody would wake again.
-        paused = asyncio.get_running_loop().time() + 0.001 < self._resume_at
+        paused = self._paused
         while self._waiting and not paused:
             turn, ask = self._waiting[0]
             if not turn.done() and self._active + 1 > self.room(ask):
@@ -155,6 +157,11 @@ class Gate:
                 self._active += 1
         for wake in tuple(self.watchers):
             wake()
+
+    @property
+    def _paused(self) -> bool:
+        # A timer may fire one tick of the clock early; without the margin nobody would wake again.
+        return asyncio.get_running_loop().time() + 0.001 < self._resume_at
 
     def room(self, ask: Ask) -> float:
         """Return how many requests like this one may be under way."""

@@ -16,10 +16,9 @@ import hashlib
 import logging
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from ._circuit import Circuit
@@ -67,6 +66,35 @@ class _Waiting:
     turn: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+class Lanes(Collection[Sequence[int]]):
+    """Units by the replica they are meant for, None where that does not matter; used up by going through."""
+
+    def __init__(self, lanes: dict[Replica | None, deque[Sequence[int]]]) -> None:
+        """Take them over."""
+        self._lanes = lanes
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return sum(map(len, self._lanes.values()))
+
+    def __contains__(self, unit: object) -> bool:
+        """Return whether a unit is still to come."""
+        return any(unit in lane for lane in self._lanes.values())
+
+    def __iter__(self) -> Iterator[Sequence[int]]:
+        """Yield them, each time the first one of the lane whose replica has least to do at that time."""
+        while len(self):
+            yield min((lane for lane in self._lanes.items() if lane[1]), key=_busy)[1].popleft()
+
+
+def _busy(lane: tuple[Replica | None, Collection[object]]) -> tuple[float, int]:
+    """Return how much the replica of a lane has to do, and, less than nothing, how long the lane is."""
+    replica, units = lane
+    if replica is None or replica.circuit.open:
+        return math.inf, -len(units)
+    return replica.gate.active, -len(units)
+
+
 class Fleet:
     """Replicas of one model; used on their loop only."""
 
@@ -107,17 +135,21 @@ class Fleet:
         begun = hashlib.blake2b(prefix.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         return sorted(self.replicas, key=lambda each: _score(begun, each.endpoint.url), reverse=True)
 
-    def in_turns(self, units: Sequence[Sequence[int]], beginnings: Sequence[str]) -> list[Sequence[int]]:
-        """Return units so that those meant for each replica take turns, each replica's in their order.
+    def in_turns(
+        self, units: Sequence[Sequence[int]], beginnings: Sequence[str]
+    ) -> Collection[Sequence[int]]:
+        """Return units so that each time one comes whose calls are meant for the replica with least to do.
 
         One after the other, as they stand, calls that begin alike would all be under way at the same time,
         and no replica may take so many.
         """
-        lanes: dict[Replica | None, list[Sequence[int]]] = {}
+        if not self.several:
+            return units
+        lanes: dict[Replica | None, deque[Sequence[int]]] = {}
         for unit in units:
             first = next(iter(self.order(beginnings[unit[0]])), None)
-            lanes.setdefault(first, []).append(unit)
-        return [unit for units in zip_longest(*lanes.values()) for unit in units if unit is not None]
+            lanes.setdefault(first, deque()).append(unit)
+        return Lanes(lanes)
 
     async def enter(
         self, ask: Ask, order: Sequence[Replica], tried: Collection[Replica], deadline: float

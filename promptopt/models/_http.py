@@ -15,7 +15,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -56,6 +56,12 @@ class Http:
         self._addresses: dict[str, httpx2.URL] = {}
         self._client = _transport(connect, direct)
         self._sdk = openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, http_client=self._client)
+        # What the SDK sends: the key, who asks, and what its environment variables add or take out.
+        for name, value in {**self._sdk.auth_headers, **self._sdk.default_headers}.items():
+            if isinstance(value, str):
+                self._client.headers[name] = value
+            else:
+                self._client.headers.pop(name, None)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -68,9 +74,7 @@ class Http:
         except UnicodeEncodeError:
             problem = "the text holds a lone surrogate, which UTF-8 cannot carry"
             raise Trouble("rejected", problem, reached=False) from None
-        request = self._client.build_request(
-            "POST", self._address(path), headers=self._headers, content=content
-        )
+        request = self._client.build_request("POST", self._address(path), content=content)
         try:
             response = await self._client.send(request)
         except (httpx2.RequestError, ssl.SSLError, anyio.EndOfStream) as error:
@@ -80,17 +84,6 @@ class Http:
         data = _json_object(response)
         self._worked = True
         return data, response.headers
-
-    @cached_property
-    def _headers(self) -> httpx2.Headers:
-        """What the SDK sends: the key, who asks, and what its environment variables add or take out."""
-        headers = httpx2.Headers()
-        for name, value in {**self._sdk.auth_headers, **self._sdk.default_headers}.items():
-            if isinstance(value, str):
-                headers[name] = value
-            else:
-                headers.pop(name, None)
-        return headers
 
     def _address(self, path: str) -> httpx2.URL:
         if path not in self._addresses:

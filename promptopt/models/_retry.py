@@ -64,6 +64,7 @@ class Apart(Exception):
         self.lost = 0
 
 
+UNTRIED = Trouble("timeout", "not tried")
 Attempt = Callable[[Sequence[int], Seat], Awaitable[Mapping[int, T]]]
 """Answers the requests at some positions together, from a seat."""
 
@@ -96,7 +97,7 @@ async def persist(
     """
     clock = asyncio.get_running_loop().time
     deadline = math.inf
-    last, lost = Trouble("timeout", "not tried"), before
+    last, lost = UNTRIED, before
     refused: dict[int, T | Failure] = {}
     left = list(positions)
     order, failed_at = fleet.order(beginning), list[Replica]()

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,7 +17,8 @@ from promptopt.config import job_from_dict
 from promptopt.contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest
 from promptopt.errors import ConfigError, ModelError
 from promptopt.models._circuit import Circuit
-from promptopt.models._fleet import SLACK
+from promptopt.models._endpoint import Ask, Endpoint
+from promptopt.models._fleet import SLACK, Lanes, Replica
 from promptopt.models._units import BLOCK, beginnings
 from promptopt.models.remote import RemoteModel
 from promptopt.records import Message
@@ -128,6 +129,38 @@ def test_calls_that_begin_alike_meet_the_same_server() -> None:
     assert sum(server.calls for server in servers) == len(asked)
     assert at_home > 0.7 * len(asked)  # chance would give little more than a third
     assert min(server.calls for server in servers) > len(asked) / 6
+
+
+def test_the_next_call_is_one_for_the_server_with_least_to_do() -> None:
+    nothing: Any = None
+    idle, busy, dead = (Replica(name, Endpoint(f"http://{name}", nothing), nothing) for name in "abc")
+
+    def begin(replica: Replica, calls: int) -> None:
+        for _ in range(calls):
+            replica.gate.seize(Ask(8))
+
+    begin(idle, 1)
+    begin(busy, 3)
+    while not dead.circuit.open:
+        dead.circuit.failed(0.0, trying=False, unreachable=True)
+    units: dict[Replica | None, list[list[int]]] = {
+        idle: [[0], [1]],
+        busy: [[2], [3, 4]],
+        dead: [[5]],
+        None: [[6]],
+    }
+    lanes = Lanes({home: deque(its) for home, its in units.items()})
+    assert len(lanes) == 6
+    assert [3, 4] in lanes
+    coming = iter(lanes)
+    assert next(coming) == [0]
+    begin(idle, 3)  # it has taken more meanwhile
+    assert [next(coming), next(coming), next(coming)] == [[2], [3, 4], [1]]
+    assert sorted(coming) == [
+        [5],
+        [6],
+    ]  # what belongs to nobody, or to one that is out of service, comes last
+    assert len(lanes) == 0
 
 
 def test_no_server_has_more_than_its_share_under_way() -> None:
