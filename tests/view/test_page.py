@@ -88,7 +88,9 @@ def test_a_running_job_moves_opens_and_stops(
     page.wait_for_function("old => document.querySelector('#curve svg').innerHTML !== old", arg=before)
 
     page.locator("td a").first.click()
+    page.wait_for_url("**/prompt**")
     page.locator("td a").first.click()
+    page.wait_for_url("**/cell**")
     assert page.locator(".message").count() == 2
     assert "Write" in page.locator(".message").first.inner_text()
 
