@@ -75,7 +75,7 @@ def _load_file(path: Path, where: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)  # it may have gone by itself; what it raised counts
         raise
     return module
 

@@ -166,38 +166,38 @@ class PackLayout:
         key, value = _spread(key, share), _spread(value, share)
         scores = []
         for low, high in self._pack.tiles:
-            rows = Rows.of(low, high, asked)
-            if not len(rows.positions):
+            asking = Queries.of(low, high, asked)
+            if not len(asking.positions):
                 continue
-            mask, causal = self._tile(low, high, rows, rule.window, query.dtype)
+            mask, causal = self._tile(low, high, asking, rule.window, query.dtype)
             seen = slice(low, high)
             scores.append(
-                part(query[:, :, rows.slots], key[:, :, seen], value[:, :, seen], rule, mask, causal)
+                part(query[:, :, asking.slots], key[:, :, seen], value[:, :, seen], rule, mask, causal)
             )
         out, total = _joined(scores)
         for low, high, name in self._pack.shared:
-            rows, branch = Rows.of(low, high, asked), self._branches[name]
-            if not len(rows.positions):
+            asking, branch = Queries.of(low, high, asked), self._branches[name]
+            if not len(asking.positions):
                 continue
-            mask = self._window(rows, branch, layer, rule.window, query.dtype)
+            mask = self._window(asking, branch, layer, rule.window, query.dtype)
             keys, values = _spread(branch.keys[layer], share), _spread(branch.values[layer], share)
-            here = rows.slots
+            here = asking.slots
             merge(out[:, :, here], total[:, :, here], part(query[:, :, here], keys, values, rule, mask))
         return out.reshape(shape).transpose(1, 2)
 
     def _tile(
-        self, low: int, high: int, rows: Rows, window: int | None, dtype: torch.dtype
+        self, low: int, high: int, asking: Queries, window: int | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor | None, bool]:
         """Return the mask `[queries, keys]` of a tile, or that it is plainly causal."""
         depths = self._pack.depths[low:high]
         if window is not None and int(depths.max() - depths.min()) < window:
             window = None
-        key = (low, high, rows.whole, window)
+        key = (low, high, asking.whole, window)
         if key not in self._masks:
             mask = None
-            if not rows.whole or window is not None or int(self._pack.ends[low:high].min()) < high:
+            if not asking.whole or window is not None or int(self._pack.ends[low:high].min()) < high:
                 at = torch.arange(low, high, device=self.depths.device)
-                own = sent(rows.positions, self.depths.device)[:, None]
+                own = sent(asking.positions, self.depths.device)[:, None]
                 seen = (at[None] <= own) & (own < self._ends[None, low:high])
                 if window is not None:
                     seen &= self.depths[own] - self.depths[None, low:high] < window
@@ -207,10 +207,10 @@ class PackLayout:
         return mask, mask is None
 
     def _window(
-        self, rows: Rows, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
+        self, asking: Queries, branch: Branch, layer: int, window: int | None, dtype: torch.dtype
     ) -> torch.Tensor | None:
         """Return the mask of a range over a branch, where the layer's window ends inside it."""
-        depths = self._pack.depths[rows.positions]
+        depths = self._pack.depths[asking.positions]
         if window is None or int(depths.max()) - branch.start < window:
             return None
         count = branch.keys[layer].shape[2]
@@ -218,7 +218,7 @@ class PackLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class Queries:
     """The queries of a range of a pack: their positions, where they are held, whether these are all."""
 
     positions: Ints
@@ -226,7 +226,7 @@ class Rows:
     whole: bool
 
     @classmethod
-    def of(cls, low: int, high: int, asked: Ints | None) -> Rows:
+    def of(cls, low: int, high: int, asked: Ints | None) -> Queries:
         """Return those of positions `low` to `high` that are asked for; None is all."""
         if asked is None:
             return cls(np.arange(low, high), slice(low, high), whole=True)

@@ -20,7 +20,7 @@ from torch.nn.functional import silu
 
 from ._cascade import Layout, PackLayout, Rule
 
-FAMILIES: tuple[str, ...] = ("llama", "qwen2", "qwen3", "mistral")
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
 """Model types whose layers are these: norm, attention, sum; norm, gated linear maps, sum."""
 
 
@@ -78,17 +78,16 @@ def _attended(
     # The kernel of the GPU takes all queries of a pack.
     packed = layout if isinstance(layout, PackLayout) and hidden.device.type == "cpu" else None
     asked = None if packed is None else keep
-    asking, its_turn = (
-        (inputs, turn) if asked is None else (inputs[asked], tuple(part[asked] for part in turn))
-    )
+    here = slice(None) if asked is None else asked
     query, key, value = (
         torch.unflatten(linear(given), -1, (-1, own.head_dim))
-        for linear, given in ((own.q_proj, asking), (own.k_proj, inputs), (own.v_proj, inputs))
+        for linear, given in ((own.q_proj, inputs[here]), (own.k_proj, inputs), (own.v_proj, inputs))
     )  # [T, heads, width]
     if hasattr(own, "q_norm"):
         query, key = normed(query, own.q_norm), normed(key, own.k_norm)
+    query, key = turned(query, *(part[here] for part in turn)), turned(key, *turn)
     query, key, value = (
-        states.transpose(0, 1)[None] for states in (turned(query, *its_turn), turned(key, *turn), value)
+        states.transpose(0, 1)[None] for states in (query, key, value)
     )  # [1, heads, T, width]
     rule = Rule(own.scaling, _window(own), None)
     if packed is not None and asked is not None:

@@ -119,28 +119,6 @@ def test_below_its_floor_entropy_grows_where_rewards_teach_nothing(tmp_path, alg
     assert learned[100.0] > learned[None] + 1
 
 
-@pytest.mark.parametrize(
-    ("seen", "worth"),
-    [
-        ([], 0.0),
-        ([0.5], 0.005),
-        ([0.5, 0.5, 0.5], 0.015),
-        ([0.5, 0.5, 2.0], 0.0),  # above the floor it counts for nothing
-        ([0.5, 0.5, 2.0, 0.5], 0.01),
-        ([0.5] * 300, 1.0),
-    ],
-)
-def test_the_bonus_on_entropy_grows_below_the_floor_only(seen, worth):
-    from types import SimpleNamespace
-
-    from promptopt.search._rl_trainer import _Floored
-
-    trainer = _Floored()
-    trainer.entropy_floor = 1.0
-    trainer.state = SimpleNamespace(log_history=[{"entropy": value} for value in seen] + [{"loss": 0.1}])
-    assert trainer.entropy_coefficient == pytest.approx(worth)
-
-
 def test_training_reports_to_nobody_and_leaves_chance_alone(tmp_path, monkeypatch):
     import random
 
