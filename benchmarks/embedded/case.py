@@ -51,6 +51,14 @@ class Case:
             raise DataError(f"family {self.name}", f"has no row of the split {self.split}")
         return found
 
+    @cached_property
+    def beyond(self) -> list[Expected]:
+        """Rows beyond those taught; none where the family has no such rows."""
+        draw, rng = self.family.beyond, self.rng("beyond")
+        if draw is None:
+            return []
+        return [(x, (str(self.family.solve(x)),)) for x in distinct(lambda: draw(rng), self.n)]
+
     def rng(self, purpose: str) -> Random:
         """Return draws of their own for each purpose, so that no measure moves another one's."""
         return Random(f"{self.name}/{self.seed}/{purpose}")

@@ -27,6 +27,7 @@ class Family:
         closed: its test inputs occur in training: it tests following the instruction, not new inputs.
         steps: worked answer of an input, for the families that take several steps; ends in
             "The answer is OUTPUT."
+        beyond: draws inputs that lie beyond those taught, for what steps do there; never taught.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Family:
     labels: tuple[str, ...] = ()
     closed: bool = False
     steps: Callable[[str], str] | None = None
+    beyond: Callable[[Random], str] | None = None
 
 
 @dataclass(frozen=True)

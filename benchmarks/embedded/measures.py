@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from random import Random
 
 from promptopt.programs import ChainOfThought
@@ -15,7 +16,7 @@ from promptopt.programs import ChainOfThought
 from .asking import WORKED, Cell, Expected, cells, is_right, layout, read_answer
 from .case import Case, distinct
 from .improvement import improvement
-from .metrics import softmax
+from .metrics import mean, softmax
 from .proposals import ape
 from .results import (
     RESULTS,
@@ -27,6 +28,8 @@ from .results import (
     Scored,
     Speed,
     Steps,
+    StepsBeyond,
+    Worked,
     ZeroShot,
 )
 
@@ -135,17 +138,28 @@ def chain_of_thought(case: Case) -> Steps | None:
     """
     if case.family.steps is None:
         return None
-    (text,) = case.training(1)
-    asked = cells(text, case.rows)
+    return Steps(**asdict(_worked(case, case.training(1)[0], case.rows)))
+
+
+def chain_of_thought_beyond(case: Case) -> StepsBeyond | None:
+    """Measure the same on rows beyond those taught, with several training wordings; None without rows."""
+    if not case.beyond:
+        return None
+    found = [asdict(_worked(case, text, case.beyond)) for text in case.training(DRAWS)]
+    return StepsBeyond(**{name: mean([one[name] for one in found]) for name in found[0]})
+
+
+def _worked(case: Case, text: str, rows: Sequence[Expected]) -> Worked:
+    asked = cells(text, rows)
     limits = [cell.limit + ANSWER_TOKENS for cell in asked]
     two_steps = case.engine.run(ChainOfThought(), [cell.prompt for cell in asked], (WORKED, max(limits)))
     sentence = text if text.endswith((".", "?", "!")) else f"{text}."
-    worked = [layout(f"{sentence} {STEP_BY_STEP}", x) for x, _ in case.rows]
+    worked = [layout(f"{sentence} {STEP_BY_STEP}", x) for x, _ in rows]
     one_call = case.engine.greedy(worked, [WORKED] * len(worked))
-    return Steps(
+    return Worked(
         direct=case.engine.accuracies({"direct": asked})["direct"],
-        two_steps=share_right(two_steps, case.rows),
-        one_call=share_right(one_call, case.rows),
+        two_steps=share_right(two_steps, rows),
+        one_call=share_right(one_call, rows),
     )
 
 
@@ -196,6 +210,7 @@ MEASURES: Mapping[str, Callable[[Case], Result | None]] = {
     "demonstrations": demonstrations,
     "ape": ape,
     "chain_of_thought": chain_of_thought,
+    "chain_of_thought_beyond": chain_of_thought_beyond,
     "calibration": calibration,
     "improvement": improvement,
     "real_rows": real_rows,

@@ -73,12 +73,27 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """Accuracy of one instruction: answered at once, by the two-step program, and by one worked reply."""
+class Worked:
+    """Accuracy of an instruction: answered at once, by the two-step program, and by one worked reply."""
 
     direct: float
     two_steps: float
     one_call: float
+
+    @property
+    def gain(self) -> float:
+        """What the better way to work in steps gains over answering at once."""
+        return max(self.two_steps, self.one_call) - self.direct
+
+
+@dataclass(frozen=True)
+class Steps(Worked):
+    """What working in steps does on the rows of a family."""
+
+
+@dataclass(frozen=True)
+class StepsBeyond(Worked):
+    """What it does on rows beyond those taught."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,16 @@ class Speed:
 
 
 Result = (
-    ZeroShot | Landscape | Demonstrations | Proposals | Steps | Calibration | Improvement | RealRows | Speed
+    ZeroShot
+    | Landscape
+    | Demonstrations
+    | Proposals
+    | Steps
+    | StepsBeyond
+    | Calibration
+    | Improvement
+    | RealRows
+    | Speed
 )
 
 RESULTS: dict[str, type[Any]] = {
@@ -132,6 +156,7 @@ RESULTS: dict[str, type[Any]] = {
     "demonstrations": Demonstrations,
     "ape": Proposals,
     "chain_of_thought": Steps,
+    "chain_of_thought_beyond": StepsBeyond,
     "calibration": Calibration,
     "improvement": Improvement,
     "real_rows": RealRows,

@@ -16,6 +16,8 @@ from .results import (
     Record,
     Speed,
     Steps,
+    StepsBeyond,
+    Worked,
     ZeroShot,
 )
 
@@ -39,7 +41,8 @@ class Summary:
         wordings: wordings of the landscape.
         between: share of them strictly between .15 and .85 of the best.
         above_median: how far the best lies above the middle one.
-        direct, two_steps, one_call: accuracy without and with worked steps.
+        steps: accuracy without and with worked steps.
+        beyond: the same on rows beyond those taught.
         ece: expected calibration error of the choice among labels.
         real: accuracy on rows of a public set.
         cpu_seconds: of 16 prompts x 100 rows.
@@ -63,9 +66,8 @@ class Summary:
     wordings: int = 0
     between: float | None = None
     above_median: float | None = None
-    direct: float | None = None
-    two_steps: float | None = None
-    one_call: float | None = None
+    steps: Worked | None = None
+    beyond: Worked | None = None
     ece: float | None = None
     real: float | None = None
     cpu_seconds: float | None = None
@@ -103,7 +105,6 @@ class Model:
 
     def summary(self, family: str) -> Summary:
         """Return the numbers of one family."""
-        steps = self.results(Steps, family)
         landscapes = [[score for _, _, score in found.scored] for found in self.results(Landscape, family)]
         proposals = self.results(Proposals, family)
         real = [score for found in self.results(RealRows, family) for _, score in found.scored]
@@ -117,9 +118,8 @@ class Model:
             wordings=min(map(len, landscapes), default=0),
             between=_mean(share_between(scores) for scores in landscapes),
             above_median=_mean(best_minus_median(scores) for scores in landscapes),
-            direct=_mean(found.direct for found in steps),
-            two_steps=_mean(found.two_steps for found in steps),
-            one_call=_mean(found.one_call for found in steps),
+            steps=_worked(self.results(Steps, family)),
+            beyond=_worked(self.results(StepsBeyond, family)),
             ece=calibration_error(self.results(Calibration, family)),
             real=_mean(real),
             cpu_seconds=max((found.cpu_seconds for found in self.results(Speed, family)), default=None),
@@ -146,6 +146,14 @@ def read_models(records: Iterable[Record], split: str) -> list[Model]:
         Model(name if names.count(name) == 1 else f"{name}@{version[:6]}", parameters, tuple(found))
         for (parameters, name, version), found in sorted(groups.items())
     ]
+
+
+def worked(model: Model) -> dict[str, Worked]:
+    """Return what working in steps does, by family; rows beyond those taught stand for themselves."""
+    summaries = model.summaries()
+    rows = {summary.family: summary.steps for summary in summaries}
+    rows |= {f"{summary.family}, beyond what is taught": summary.beyond for summary in summaries}
+    return {name: found for name, found in rows.items() if found is not None}
 
 
 def calibration_error(found: Sequence[Calibration]) -> float | None:
@@ -185,6 +193,16 @@ def _demonstrations(found: Sequence[Demonstrations]) -> dict[str, Any]:
         },
         "wrong": mean([one.wrong for one in found]),
     }
+
+
+def _worked(found: Sequence[Worked]) -> Worked | None:
+    if not found:
+        return None
+    return Worked(
+        mean([one.direct for one in found]),
+        mean([one.two_steps for one in found]),
+        mean([one.one_call for one in found]),
+    )
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -14,8 +14,8 @@ from promptopt.errors import ConfigError, PromptOptError, did_you_mean
 from promptopt.models.embedded import EmbeddedModel
 
 from .metrics import mean
-from .results import Calibration, Improvement, Record, Rewritten, read_records
-from .summary import Model, Summary, calibration_error, choice_accuracy, read_models
+from .results import Calibration, Improvement, Record, Rewritten, Worked, read_records
+from .summary import Model, Summary, calibration_error, choice_accuracy, read_models, worked
 from .verdicts import present, verdicts
 
 Row = Sequence[str]
@@ -111,17 +111,17 @@ def size_table(models: Sequence[Model]) -> str:
 
 def steps_table(models: Sequence[Model]) -> str:
     """Return what working in steps does, for the families of several steps; empty if nothing was measured."""
-    by_model = [{s.family: s for s in model.summaries() if s.direct is not None} for model in models]
-    stepped = [family for family in _families(models) if any(family in its for its in by_model)]
+    by_model = [worked(model) for model in models]
+    stepped = sorted({name for its in by_model for name in its})
     if not stepped:
         return ""
 
-    def triple(summary: Summary | None) -> str:
-        if summary is None:
+    def triple(found: Worked | None) -> str:
+        if found is None:
             return ABSENT
-        return " / ".join(map(number, (summary.direct, summary.two_steps, summary.one_call)))
+        return " / ".join(map(number, (found.direct, found.two_steps, found.one_call)))
 
-    rows = [[family, *(triple(its.get(family)) for its in by_model)] for family in stepped]
+    rows = [[name, *(triple(its.get(name)) for its in by_model)] for name in stepped]
     return markdown(["family", *map(_title, models)], rows)
 
 

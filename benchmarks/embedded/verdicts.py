@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from promptopt.proof.stats import mean_interval
 
 from .metrics import mean
-from .summary import Model, Summary
+from .summary import Model, Summary, worked
 
 FAMILIES, ROWS, SEEDS, HELD_OUT, WORDINGS = 35, 100, 3, 5, 40
 TRAINING, UNSEEN, UNINSTRUCTED = 0.93, 0.85, 0.25
@@ -224,6 +224,7 @@ def _sizes(models: Sequence[Model]) -> list[Verdict]:
         return [Verdict(asked, "", None) for asked in (first, second, third)]
     small, large = models[0], models[-1]
     scores = [{s.family: s for s in model.summaries()} for model in models]
+    stepped = [worked(model) for model in (small, large)]
     only = [
         family
         for family, best in scores[-1].items()
@@ -231,12 +232,9 @@ def _sizes(models: Sequence[Model]) -> list[Verdict]:
         and all(0 <= _training(other.get(family)) <= CANNOT for other in scores[:-1])
     ]
     split = [
-        f"{family} ({least:+.2f}, {most:+.2f})"
-        for family, summary in scores[-1].items()
-        if (most := gain(summary)) is not None
-        and (least := gain(scores[0].get(family))) is not None
-        and most >= HELPS
-        and least <= -HELPS
+        f"{name} ({small_one.gain:+.2f}, {large_one.gain:+.2f})"
+        for name, large_one in stepped[-1].items()
+        if (small_one := stepped[0].get(name)) and large_one.gain >= HELPS and small_one.gain <= -HELPS
     ]
     errors = [present(s.ece for s in by_family.values()) for by_family in scores]
     return [
@@ -250,13 +248,6 @@ def _sizes(models: Sequence[Model]) -> list[Verdict]:
         ),
         Verdict(third, "see its table" if all(errors) else "", True if all(errors) else None),
     ]
-
-
-def gain(summary: Summary | None) -> float | None:
-    """Return what the better way to work in steps gains over answering at once."""
-    if summary is None or summary.direct is None:
-        return None
-    return max(present([summary.two_steps, summary.one_call])) - summary.direct
 
 
 def _training(summary: Summary | None) -> float:

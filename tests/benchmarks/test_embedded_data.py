@@ -42,6 +42,17 @@ def test_rows_are_solved_and_their_splits_are_apart(name):
         assert not inputs[1] & inputs[2]
 
 
+def test_rows_beyond_what_is_taught_are_of_the_family_and_never_drawn():
+    beyond = {name: family for name, family in FAMILIES.items() if family.beyond}
+    assert list(beyond) == ["sum_three"]
+    its, rng = beyond["sum_three"], Random(0)
+    taught = max(int(text.split()[0]) for text, _ in (its.draw(rng, "train") for _ in range(2000)))
+    for _ in range(200):
+        text = its.beyond(rng)
+        assert int(text.split()[0]) > taught
+        assert its.steps(text).endswith(f"The answer is {sum(map(int, text.split()))}.")
+
+
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.steps])
 def test_worked_answers_end_in_the_answer(name):
     family = FAMILIES[name]

@@ -64,6 +64,7 @@ MATERIAL = Material(
             SIDES.get,
             labels=("even", "odd"),
             steps=lambda x: f"The answer is {SIDES[x]}.",
+            beyond=lambda rng: str(rng.randrange(100, 200)),
         ),
     },
     rows=rows,
@@ -259,6 +260,27 @@ def test_steps_are_measured_where_there_are_any(engine):
     assert MEASURES["chain_of_thought"](case(engine, "singular_to_plural")) is None
     found = MEASURES["chain_of_thought"](case(engine, "even_odd"))
     assert found == Steps(direct=1.0, two_steps=1.0, one_call=1.0)
+
+
+def test_steps_are_measured_beyond_what_is_taught_where_there_are_such_rows():
+    """A model that knows numbers of two digits only, and works out the others."""
+
+    def short_sighted(text):
+        reply = answer(text)
+        beyond = "Input: 1" in text and len(text.rpartition("Input: ")[2].split("\n")[0]) == 3
+        return "odd" if beyond and "tep by step" not in text else reply
+
+    engine = Engine(FunctionModel(short_sighted))
+    assert MEASURES["chain_of_thought_beyond"](case(engine, "singular_to_plural")) is None
+    asked = case(engine, "even_odd")
+    assert all(100 <= int(x) < 200 and accepted == (SIDES[x],) for x, accepted in asked.beyond)
+    assert len({x for x, _ in asked.beyond}) == 40
+    found = MEASURES["chain_of_thought_beyond"](asked)
+    odd = sum(accepted == ("odd",) for _, accepted in asked.beyond) / 40
+    assert (found.direct, found.two_steps, found.one_call) == (pytest.approx(odd), 1.0, 1.0)
+    assert found.gain == pytest.approx(1.0 - odd)
+    of = Measured("small", "v1", 4_000_000, "even_odd", "chain_of_thought_beyond", 0, "test", 40)
+    assert Record.read(Record(of, found, 40, 0, 1.0).line()).result == found
 
 
 def test_calibration_is_measured_where_there_are_labels(engine):

@@ -13,6 +13,7 @@ from benchmarks.embedded.results import (
     Record,
     Speed,
     Steps,
+    StepsBeyond,
     ZeroShot,
 )
 from benchmarks.embedded.summary import read_models
@@ -114,6 +115,25 @@ def test_sizes_are_compared():
     same = size("large", 9, 0.9, Steps(0.6, 0.7, 0.5)) + size("tiny", 1, 0.7, Steps(0.6, 0.6, 0.6))
     assert find(judged(same), "sizes differ").met is False
     assert find(judged(same), "steps help").met is False
+
+
+def test_steps_beyond_what_is_taught_count_for_themselves():
+    def size(name, parameters, beyond):
+        lines = [
+            *family("sum", seeds=1),
+            record("sum", "chain_of_thought", Steps(0.6, 0.6, 0.6)),
+            record("sum", "chain_of_thought_beyond", beyond),
+        ]
+        return [replace(it, of=replace(it.of, model=name, parameters=parameters)) for it in lines]
+
+    records = size("large", 9, StepsBeyond(0.0, 0.9, 0.8)) + size("tiny", 1, StepsBeyond(0.1, 0.0, 0.01))
+    found = find(judged(records), "steps help")
+    assert found.met
+    assert found.measured.startswith("sum, beyond what is taught (-0.09, +0.90);")
+    models = read_models(records, "test")
+    printed = table.render(models, models[-1])
+    assert "| sum | 0.60 / 0.60 / 0.60 | 0.60 / 0.60 / 0.60 |" in printed
+    assert "| sum, beyond what is taught | 0.10 / 0.00 / 0.01 | 0.00 / 0.90 / 0.80 |" in printed
 
 
 def test_means_are_over_seeds_and_the_most_rows_count():

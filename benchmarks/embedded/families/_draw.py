@@ -19,6 +19,7 @@ def rule(
     *,
     labels: tuple[str, ...] = (),
     steps: Callable[[str], str] | None = None,
+    beyond: Callable[[Random], str] | None = None,
 ) -> Family:
     """Make a family whose answer follows from its input; inputs of the splits are disjoint."""
 
@@ -30,7 +31,7 @@ def rule(
                 if answer is not None:
                     return text, answer
 
-    return Family(name, kind, draw, solve, labels=labels, steps=steps)
+    return Family(name, kind, draw, solve, labels=labels, steps=steps, beyond=beyond)
 
 
 def table(name: str, kind: str, pairs: dict[str, str], *, labels: tuple[str, ...] = ()) -> Family:

@@ -79,6 +79,11 @@ def _three(rng: Random) -> str:
     return " ".join(str(rng.randrange(1, 21)) for _ in range(3))
 
 
+def _three_beyond(rng: Random) -> str:
+    """Draw three numbers of which the first is larger than any that is taught to be the first of three."""
+    return " ".join(map(str, (rng.randrange(31, 61), rng.randrange(10, 16), rng.randrange(10, 16))))
+
+
 def _products(rng: Random) -> str:
     """Draw two products: three in five lie within 4% of each other, the others 10% to 50% apart."""
     least, most = (1.0, 1.04) if rng.random() < 0.6 else (1.1, 1.5)
@@ -137,7 +142,7 @@ NUMBERS: tuple[Family, ...] = (
     ),
     rule("next_num", "number", _small, _single(lambda n: str(n + 1))),
     rule("even_odd", "number", _small, _single(lambda n: ("even", "odd")[n % 2]), labels=("even", "odd")),
-    rule("sum_three", "three numbers", _three, _of(sum), steps=_added),
+    rule("sum_three", "three numbers", _three, _of(sum), steps=_added, beyond=_three_beyond),
     rule(
         "larger_product",
         "products",
