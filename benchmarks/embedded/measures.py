@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from random import Random
 
 from promptopt.programs import ChainOfThought
@@ -16,7 +15,7 @@ from promptopt.programs import ChainOfThought
 from .asking import WORKED, Cell, Expected, cells, is_right, layout, read_answer
 from .case import Case, distinct
 from .improvement import improvement
-from .metrics import mean, softmax
+from .metrics import softmax
 from .proposals import ape
 from .results import (
     RESULTS,
@@ -138,15 +137,14 @@ def chain_of_thought(case: Case) -> Steps | None:
     """
     if case.family.steps is None:
         return None
-    return Steps(**asdict(_worked(case, case.training(1)[0], case.rows)))
+    return Steps.mean([_worked(case, text, case.rows) for text in case.training(1)])
 
 
 def chain_of_thought_beyond(case: Case) -> StepsBeyond | None:
     """Measure the same on rows beyond those taught, with several training wordings; None without rows."""
     if not case.beyond:
         return None
-    found = [asdict(_worked(case, text, case.beyond)) for text in case.training(DRAWS)]
-    return StepsBeyond(**{name: mean([one[name] for one in found]) for name in found[0]})
+    return StepsBeyond.mean([_worked(case, text, case.beyond) for text in case.training(DRAWS)])
 
 
 def _worked(case: Case, text: str, rows: Sequence[Expected]) -> Worked:

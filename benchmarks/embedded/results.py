@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from promptopt.errors import DataError
+
+from .metrics import mean
 
 Scored = tuple[str, float]
 """A wording and its accuracy."""
@@ -79,6 +81,15 @@ class Worked:
     direct: float
     two_steps: float
     one_call: float
+
+    @classmethod
+    def mean(cls, found: Sequence[Worked]) -> Self:
+        """Return the mean of one or more."""
+        return cls(
+            mean([one.direct for one in found]),
+            mean([one.two_steps for one in found]),
+            mean([one.one_call for one in found]),
+        )
 
     @property
     def gain(self) -> float:

@@ -105,6 +105,7 @@ class Model:
 
     def summary(self, family: str) -> Summary:
         """Return the numbers of one family."""
+        steps, beyond = self.results(Steps, family), self.results(StepsBeyond, family)
         landscapes = [[score for _, _, score in found.scored] for found in self.results(Landscape, family)]
         proposals = self.results(Proposals, family)
         real = [score for found in self.results(RealRows, family) for _, score in found.scored]
@@ -118,8 +119,8 @@ class Model:
             wordings=min(map(len, landscapes), default=0),
             between=_mean(share_between(scores) for scores in landscapes),
             above_median=_mean(best_minus_median(scores) for scores in landscapes),
-            steps=_worked(self.results(Steps, family)),
-            beyond=_worked(self.results(StepsBeyond, family)),
+            steps=Worked.mean(steps) if steps else None,
+            beyond=Worked.mean(beyond) if beyond else None,
             ece=calibration_error(self.results(Calibration, family)),
             real=_mean(real),
             cpu_seconds=max((found.cpu_seconds for found in self.results(Speed, family)), default=None),
@@ -193,16 +194,6 @@ def _demonstrations(found: Sequence[Demonstrations]) -> dict[str, Any]:
         },
         "wrong": mean([one.wrong for one in found]),
     }
-
-
-def _worked(found: Sequence[Worked]) -> Worked | None:
-    if not found:
-        return None
-    return Worked(
-        mean([one.direct for one in found]),
-        mean([one.two_steps for one in found]),
-        mean([one.one_call for one in found]),
-    )
 
 
 def _mean(values: Iterable[float]) -> float | None:

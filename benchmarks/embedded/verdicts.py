@@ -224,7 +224,7 @@ def _sizes(models: Sequence[Model]) -> list[Verdict]:
         return [Verdict(asked, "", None) for asked in (first, second, third)]
     small, large = models[0], models[-1]
     scores = [{s.family: s for s in model.summaries()} for model in models]
-    stepped = [worked(model) for model in (small, large)]
+    least, most = worked(small), worked(large)
     only = [
         family
         for family, best in scores[-1].items()
@@ -232,9 +232,9 @@ def _sizes(models: Sequence[Model]) -> list[Verdict]:
         and all(0 <= _training(other.get(family)) <= CANNOT for other in scores[:-1])
     ]
     split = [
-        f"{name} ({small_one.gain:+.2f}, {large_one.gain:+.2f})"
-        for name, large_one in stepped[-1].items()
-        if (small_one := stepped[0].get(name)) and large_one.gain >= HELPS and small_one.gain <= -HELPS
+        f"{name} ({least[name].gain:+.2f}, {most[name].gain:+.2f})"
+        for name in most
+        if name in least and most[name].gain >= HELPS and least[name].gain <= -HELPS
     ]
     errors = [present(s.ece for s in by_family.values()) for by_family in scores]
     return [
