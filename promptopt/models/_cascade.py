@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 from . import _ragged
@@ -31,6 +32,11 @@ STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 NAME = "promptopt_cascade"
 HIDDEN = -1e30
 """What masks add where nothing may be seen: finite, so that a part without anything to see has weight 0."""
+
+LANES = 16
+"""The CPU's kernel takes so many keys at once, and those that are left over one by one."""
+WORTH = 32
+"""From so many queries on it is worth copying keys so that none is left over."""
 
 Scores = tuple[torch.Tensor, torch.Tensor]
 """Attention's output `[.., heads, queries, width]`; in float32, its log-sum-exp `[.., heads, queries]`."""
@@ -169,8 +175,8 @@ class PackLayout:
             asking = Queries.of(low, high, asked)
             if not len(asking.positions):
                 continue
-            mask, causal = self._tile(low, high, asking, rule.window, query.dtype)
-            seen = slice(low, high)
+            seen = _evened(low, high, key.shape[2]) if _by_kernel(query, rule) else slice(low, high)
+            mask, causal = self._tile(low, high, seen, asking, rule.window, query.dtype)
             scores.append(
                 part(query[:, :, asking.slots], key[:, :, seen], value[:, :, seen], rule, mask, causal)
             )
@@ -186,7 +192,7 @@ class PackLayout:
         return out.reshape(shape).transpose(1, 2)
 
     def _tile(
-        self, low: int, high: int, asking: Queries, window: int | None, dtype: torch.dtype
+        self, low: int, high: int, keys: slice, asking: Queries, window: int | None, dtype: torch.dtype
     ) -> tuple[torch.Tensor | None, bool]:
         """Return the mask `[queries, keys]` of a tile, or that it is plainly causal."""
         depths = self._pack.depths[low:high]
@@ -195,12 +201,13 @@ class PackLayout:
         key = (low, high, asking.whole, window)
         if key not in self._masks:
             mask = None
-            if not asking.whole or window is not None or int(self._pack.ends[low:high].min()) < high:
-                at = torch.arange(low, high, device=self.depths.device)
+            plain = asking.whole and window is None and int(self._pack.ends[low:high].min()) >= high
+            if not plain or keys != slice(low, high):
+                at = torch.arange(keys.start, keys.stop, device=self.depths.device)
                 own = sent(asking.positions, self.depths.device)[:, None]
-                seen = (at[None] <= own) & (own < self._ends[None, low:high])
+                seen = (low <= at[None]) & (at[None] <= own) & (own < self._ends[None, keys])
                 if window is not None:
-                    seen &= self.depths[own] - self.depths[None, low:high] < window
+                    seen &= self.depths[own] - self.depths[None, keys] < window
                 mask = _additive(seen, dtype)
             self._masks[key] = mask
         mask = self._masks[key]
@@ -244,6 +251,18 @@ def _beyond(depths: torch.Tensor, start: int, count: int, window: int, dtype: to
     return _additive(depths[:, None] - at[None] < window, dtype)
 
 
+def _by_kernel(query: torch.Tensor, rule: Rule) -> bool:
+    """Return whether torch's kernel for CPUs attends."""
+    return query.device.type == "cpu" and rule.cap is None
+
+
+def _evened(low: int, high: int, size: int) -> slice:
+    """Return the range, and so much more of `size` tokens that no key is left over, if there is so much."""
+    more = -(high - low) % LANES
+    after = min(more, size - high)
+    return slice(low - more + after, high + after) if more - after <= low else slice(low, high)
+
+
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     least = max(HIDDEN, torch.finfo(dtype).min)
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, least)
@@ -277,7 +296,12 @@ def part(
     causal: bool = False,
 ) -> Scores:
     """Attend to one part of what is seen; shapes `[batch, heads, tokens, width]`, the mask broadcasts."""
-    if query.device.type == "cpu" and rule.cap is None:
+    if _by_kernel(query, rule):
+        left = -key.shape[-2] % LANES
+        if left and not causal and query.shape[-2] >= WORTH:
+            mask = query.new_zeros(1, key.shape[-2]) if mask is None else mask
+            mask = pad(mask, (0, left), value=max(HIDDEN, torch.finfo(mask.dtype).min))
+            key, value = pad(key, (0, 0, 0, left)), pad(value, (0, 0, 0, left))
         scores: Scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale
         )
@@ -343,6 +367,7 @@ class RowLayout:
         """Attend as `Layout` says; the rows are the tokens."""
         keys, values = self.keys[layer], self.values[layer]
         rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
+        size = min(size + -size % LANES, keys.shape[2])
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
         if _plain(rule, self.deepest) and _ragged.fits(query):

@@ -124,7 +124,8 @@ def normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
     """Divide by the root mean square over the last dimension, computed in float32; scale by the weights."""
     wide = states.float()
     square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(states.shape[-1])
-    out: torch.Tensor = (wide * square.add_(norm.variance_epsilon).rsqrt_()).to(states.dtype)
+    factor = square.add_(norm.variance_epsilon).rsqrt_()
+    out: torch.Tensor = wide * factor if wide is states else wide.mul_(factor).to(states.dtype)
     out *= norm.weight
     return out
 
