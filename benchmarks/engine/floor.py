@@ -3,7 +3,7 @@
 The engine runs the last layer only where something is asked for; `seeing_whole` makes it run all layers for
 every distinct token, which is the floor of who does not.
 
-The packs are the engine's own. Of attention, the products of queries with keys and of weights with values;
+The packs are the engine's own; keys that it adds for the kernel's sake do not count. Of attention, the products of queries with keys and of weights with values;
 on a GPU, where one kernel does both, that kernel. Beside it the roofline: what each forward takes at least,
 by its operations at the measured rate of one large product, or by its weights, keys and values at the
 measured rate of a copy, whichever is longer (Williams et al. 2009, "Roofline").
@@ -83,7 +83,7 @@ class Floor:
         hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, kinds)]
         begin = model.get_input_embeddings()  # type: ignore[operator]
         hooks.append(begin.register_forward_pre_hook(lambda *_: self.forwards.append(Work())))
-        part, kernel = _cascade.part, _ragged.kernel
+        part, kernel, lanes = _cascade.part, _ragged.kernel, _cascade.LANES
 
         def seen_part(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> Any:
             self._note_part(query, key)
@@ -94,10 +94,11 @@ class Floor:
             return kernel(*states, causal=causal)
 
         _cascade.part, _ragged.kernel = seen_part, seen_kernel  # type: ignore[assignment]
+        _cascade.LANES = 1
         try:
             yield
         finally:
-            _cascade.part, _ragged.kernel = part, kernel
+            _cascade.part, _ragged.kernel, _cascade.LANES = part, kernel, lanes
             for hook in hooks:
                 hook.remove()
 

@@ -256,16 +256,24 @@ def _by_kernel(query: torch.Tensor, rule: Rule) -> bool:
     return query.device.type == "cpu" and rule.cap is None
 
 
+def _missing(keys: int) -> int:
+    """Return how many keys more the kernel would take as soon as these."""
+    return -keys % LANES
+
+
 def _evened(low: int, high: int, size: int) -> slice:
     """Return the range, and so much more of `size` tokens that no key is left over, if there is so much."""
-    more = -(high - low) % LANES
+    more = _missing(high - low)
     after = min(more, size - high)
     return slice(low - more + after, high + after) if more - after <= low else slice(low, high)
 
 
 def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    least = max(HIDDEN, torch.finfo(dtype).min)
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, least)
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, _least(dtype))
+
+
+def _least(dtype: torch.dtype) -> float:
+    return max(HIDDEN, torch.finfo(dtype).min)
 
 
 def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
@@ -297,11 +305,11 @@ def part(
 ) -> Scores:
     """Attend to one part of what is seen; shapes `[batch, heads, tokens, width]`, the mask broadcasts."""
     if _by_kernel(query, rule):
-        left = -key.shape[-2] % LANES
-        if left and not causal and query.shape[-2] >= WORTH:
+        more = _missing(key.shape[-2])
+        if more and not causal and query.shape[-2] >= WORTH:
             mask = query.new_zeros(1, key.shape[-2]) if mask is None else mask
-            mask = pad(mask, (0, left), value=max(HIDDEN, torch.finfo(mask.dtype).min))
-            key, value = pad(key, (0, 0, 0, left)), pad(value, (0, 0, 0, left))
+            mask = pad(mask, (0, more), value=_least(mask.dtype))
+            key, value = pad(key, (0, 0, 0, more)), pad(value, (0, 0, 0, more))
         scores: Scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale
         )
@@ -367,7 +375,7 @@ class RowLayout:
         """Attend as `Layout` says; the rows are the tokens."""
         keys, values = self.keys[layer], self.values[layer]
         rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
-        size = min(size + -size % LANES, keys.shape[2])
+        size = min(size + _missing(size), keys.shape[2])
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
         if _plain(rule, self.deepest) and _ragged.fits(query):
