@@ -3,10 +3,11 @@
 The engine runs the last layer only where something is asked for; `seeing_whole` makes it run all layers for
 every distinct token, which is the floor of who does not.
 
-The packs are the engine's own; keys that it adds for the kernel's sake do not count. Of attention, the products of queries with keys and of weights with values;
-on a GPU, where one kernel does both, that kernel. Beside it the roofline: what each forward takes at least,
-by its operations at the measured rate of one large product, or by its weights, keys and values at the
-measured rate of a copy, whichever is longer (Williams et al. 2009, "Roofline").
+The packs are the engine's own; keys that it adds for the kernel's sake do not count. Of attention, the
+products of queries with keys and of weights with values; on a GPU, where one kernel does both, that kernel.
+Beside it the roofline: what each forward takes at least, by its operations at the measured rate of one large
+product, or by its weights, keys and values at the measured rate of a copy, whichever is longer (Williams et
+al. 2009, "Roofline").
 """
 
 from __future__ import annotations
