@@ -222,6 +222,7 @@ def test_a_built_wheel_holds_all_that_is_needed(tmp_path: Path) -> None:
         "promptopt/report/templates/style.css",
         "promptopt/view/templates/view.js",
         "promptopt/view/templates/now.html",
+        "promptopt/models/kernels.c",
         "promptopt/models/embedded/small/model.safetensors",
         "promptopt/models/embedded/small/tokenizer.json",
         "promptopt/models/embedded/small/config.json",

@@ -4,7 +4,8 @@ The engine runs the last layer only where something is asked for; `seeing_whole`
 every distinct token, which is the floor of who does not.
 
 The packs are the engine's own; keys that it adds for the kernel's sake do not count. Of attention, the
-products of queries with keys and of weights with values; on a GPU, where one kernel does both, that kernel.
+products of queries with keys and of weights with values, for as many keys as a query sees on average in its
+part of a pack; on a GPU, where one kernel does both, that kernel.
 Beside it the roofline: what each forward takes at least, by its operations at the measured rate of one large
 product, or by its weights, keys and values at the measured rate of a copy, whichever is longer (Williams et
 al. 2009, "Roofline").
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from promptopt.models import _cascade, _llama, _ragged
+from promptopt.models import _cascade, _kernels, _llama, _ragged
 
 from .measure import seconds
 
@@ -84,11 +85,18 @@ class Floor:
         hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, kinds)]
         begin = model.get_input_embeddings()  # type: ignore[operator]
         hooks.append(begin.register_forward_pre_hook(lambda *_: self.forwards.append(Work())))
-        part, kernel, lanes = _cascade.part, _ragged.kernel, _cascade.LANES
+        part, kernel, lanes, attends = _cascade.part, _ragged.kernel, _cascade.LANES, _kernels.attends
 
-        def seen_part(query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any) -> Any:
-            self._note_part(query, key)
-            return part(query, key, *rest, **options)
+        def seen_part(
+            query: torch.Tensor,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            rule: Any,
+            mask: Any = None,
+            causal: bool = False,
+        ) -> Any:
+            self._note_part(query, key, _seen(key.shape[-2], mask, causal))
+            return part(query, key, value, rule, mask, causal)
 
         def seen_kernel(*states: Any, causal: bool) -> Any:
             self._note_kernel(*states, causal=causal)
@@ -96,10 +104,11 @@ class Floor:
 
         _cascade.part, _ragged.kernel = seen_part, seen_kernel  # type: ignore[assignment]
         _cascade.LANES = 1
+        _kernels.attends = lambda _: False
         try:
             yield
         finally:
-            _cascade.part, _ragged.kernel, _cascade.LANES = part, kernel, lanes
+            _cascade.part, _ragged.kernel, _cascade.LANES, _kernels.attends = part, kernel, lanes, attends
             for hook in hooks:
                 hook.remove()
 
@@ -107,8 +116,8 @@ class Floor:
         self.forwards[-1].operations += operations
         self.forwards[-1].bytes += size
 
-    def _note_part(self, query: torch.Tensor, key: torch.Tensor) -> None:
-        shapes = query.shape, key.shape
+    def _note_part(self, query: torch.Tensor, key: torch.Tensor, seen: int) -> None:
+        shapes = query.shape, (*key.shape[:-2], seen, key.shape[-1])
 
         def products() -> None:
             like = self.linear[0][0]
@@ -117,7 +126,7 @@ class Floor:
             self._input((*shapes[0][:-1], shapes[1][-2]), like) @ key
 
         self.attention.append(products)
-        self._add(4 * query.numel() * key.shape[-2], 2 * key.numel() * key.element_size())
+        self._add(4 * query.numel() * seen, 2 * key.numel() * key.element_size())
 
     def _note_kernel(
         self,
@@ -179,3 +188,11 @@ class Floor:
         if key not in self._inputs:
             self._inputs[key] = torch.randn(key, device=like.device).to(like.dtype)
         return self._inputs[key]
+
+
+def _seen(keys: int, mask: torch.Tensor | None, causal: bool) -> int:
+    """Return how many keys a query of a part sees, on average."""
+    if mask is not None:
+        shown = int((mask == 0).sum())
+        return -(-shown * keys // mask.numel())
+    return -(-(keys + 1) // 2) if causal else keys

@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
-from . import _ragged
+from . import _kernels, _ragged
 from ._network import sent
 from ._ragged import RaggedPack, RaggedRows
 from ._tree import Ints, Key, Pack
@@ -137,6 +137,7 @@ class PackLayout:
         self._pack, self._branches = pack, branches
         self._deepest = int(pack.depths.max())
         self._ragged: RaggedPack | None = None
+        self._places: _kernels.Places | None = None
         self._masks: dict[tuple[int, int, bool, int | None], torch.Tensor | None] = {}
         self.states: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         self.trained: Sequence[tuple[torch.Tensor, torch.Tensor, list[States]]] = ()
@@ -166,6 +167,8 @@ class PackLayout:
             return self._ragged.attend((query, key, value), kept, rule.scale)
         if asked is not None and not len(asked):
             return query.transpose(1, 2)
+        if _plain(rule, self._deepest) and _kernels.attends(query):
+            return self._by_kernels(layer, (query, key, value), rule.scale, asked)
         heads = key.shape[1]
         query, shape = _grouped(query, heads), query.shape
         share = query.shape[1] if query.shape[0] == heads else 1
@@ -190,6 +193,38 @@ class PackLayout:
             here = asking.slots
             merge(out[:, :, here], total[:, :, here], part(query[:, :, here], keys, values, rule, mask))
         return out.reshape(shape).transpose(1, 2)
+
+    def _by_kernels(
+        self,
+        layer: int,
+        states: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        scale: float,
+        asked: Ints | None,
+    ) -> torch.Tensor:
+        """Attend to all that is seen at once."""
+        places = self._seen() if asked is None else self._seen_from(asked)
+        above = []
+        for low, high, name in self._pack.shared:
+            slots, branch = Queries.of(low, high, asked).slots, self._branches[name]
+            above.append(_kernels.Above.of(slots.start, slots.stop, branch.keys[layer], branch.values[layer]))
+        query, key, value = (given[0].transpose(0, 1) for given in states)
+        return _kernels.attended((query, key, value), places, above, scale)[None]
+
+    def _seen(self) -> _kernels.Places:
+        """Return where the tokens stand, the first that each sees, and one past the last that sees each."""
+        if self._places is None:
+            ends = self._pack.ends.astype(np.int32)
+            at, begins = np.arange(len(ends), dtype=np.int32), np.zeros_like(ends)
+            for low, high in self._pack.tiles:
+                begins[low:high] = low
+                np.minimum(ends[low:high], high, out=ends[low:high])
+            self._places = at, begins, ends
+        return self._places
+
+    def _seen_from(self, asked: Ints) -> _kernels.Places:
+        """Return the same for those that are asked for."""
+        at, begins, ends = self._seen()
+        return at[asked], begins[asked], ends
 
     def _tile(
         self, low: int, high: int, keys: slice, asking: Queries, window: int | None, dtype: torch.dtype

@@ -1,9 +1,10 @@
 """The forward of Llama-shaped models, in few passes over memory.
 
 transformers' own layers compute the same, and write each step of a norm, a rotation or a gate to memory
-before the next one reads it; beside the products of small matrices that is a fifth of the time. Here most
-steps are in place, residuals are added by the product itself, and the last layer goes on with the positions
-alone that are asked for. What hangs on a linear map, such as the hooks of trained weights, is called as ever.
+before the next one reads it; beside the products of small matrices that is a fifth of the time. Here each
+is one pass where the kernels for CPUs can be had, and most are in place elsewhere; residuals are added by the
+product itself, and the last layer goes on with the positions alone that are asked for. What hangs on a linear
+map, such as the hooks of trained weights, is called as ever.
 Sources: Touvron et al. 2023, "LLaMA", section 2.2 (the layer); Zhang & Sennrich 2019, "Root Mean Square Layer
 Normalization"; Su et al. 2021, "RoFormer", section 3.4.2 (the rotation); Shazeer 2020, "GLU Variants Improve
 Transformer" (the gate).
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
+from . import _kernels
 from ._cascade import Layout, PackLayout, Rule
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
@@ -106,9 +108,10 @@ def _window(own: Any) -> int | None:
 def _gated(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Return the inner states of the gated linear maps, `[T, inner]`."""
     inputs = normed(hidden, layer.post_attention_layernorm)
-    gate = layer.mlp.gate_proj(inputs)
-    gate = silu(gate, inplace=True) if layer.mlp.config.hidden_act == "silu" else layer.mlp.act_fn(gate)
-    return gate.mul_(layer.mlp.up_proj(inputs))
+    gate, up = layer.mlp.gate_proj(inputs), layer.mlp.up_proj(inputs)
+    if layer.mlp.config.hidden_act != "silu":
+        return layer.mlp.act_fn(gate).mul_(up)  # type: ignore[no-any-return]
+    return _kernels.gated(gate, up) if _kernels.fit(gate, up) else silu(gate, inplace=True).mul_(up)
 
 
 def _added(hidden: torch.Tensor, linear: Any, inputs: torch.Tensor) -> torch.Tensor:
@@ -122,6 +125,8 @@ def _added(hidden: torch.Tensor, linear: Any, inputs: torch.Tensor) -> torch.Ten
 
 def normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
     """Divide by the root mean square over the last dimension, computed in float32; scale by the weights."""
+    if _kernels.fit(states, norm.weight):
+        return _kernels.normed(states, norm.weight, norm.variance_epsilon)
     wide = states.float()
     square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(states.shape[-1])
     factor = square.add_(norm.variance_epsilon).rsqrt_()
@@ -131,7 +136,9 @@ def normed(states: torch.Tensor, norm: Any) -> torch.Tensor:
 
 
 def turned(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
-    """Rotate features `i` and `i + width / 2` of `[T, heads, width]` by the angle of their position."""
+    """Rotate features `i` and `i + width / 2` of `[T, heads, width]` by `[T, 1, width]`; may overwrite."""
+    if _kernels.fit(states, cosine, sine, width=2 * _kernels.LANES):
+        return _kernels.turned(states, cosine, sine)
     half = states.shape[-1] // 2
     first, second = states[..., :half], states[..., half:]
     out = states * cosine

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..contracts.model import Completion, Failure, Likelihood
+from . import _kernels
 from ._batch import Job, Pair
 from ._cascade import PackLayout
 from ._continuous import Generation
@@ -117,7 +118,14 @@ class PackedEngine(PackRunner):
         logits = self.run(pack, PackLayout(pack, self.branches, device), keep)
         if asked:
             rows, tokens = sent(np.stack([slots, columns[:, 1]]), device)
-            sums.parts.append((columns[:, 2], logits.log_softmax(-1, dtype=torch.float32)[rows, tokens]))
+            sums.parts.append((columns[:, 2], _logarithms(logits, rows, tokens)))
+
+
+def _logarithms(logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Return the log-probabilities of tokens, each in a row of `[rows, vocabulary]`."""
+    if _kernels.fit(logits, width=1):
+        return logits[rows, tokens].float() - _kernels.totals(logits)[rows]
+    return logits.log_softmax(-1, dtype=torch.float32)[rows, tokens]
 
 
 def in_tree_order(pairs: Sequence[Pair], limit: int) -> Iterator[list[Pair]]:
