@@ -86,7 +86,18 @@ def _devices() -> list[str]:
         return ["local models need the extra `local`"]
     gpus = [_gpu(torch, index) for index in range(torch.cuda.device_count())]
     other = "mps" if torch.backends.mps.is_available() else "cpu"
-    return gpus or [f"{other}, {torch.get_num_threads()} threads"]
+    return gpus or [f"{other}, {torch.get_num_threads()} threads{'' if other == 'mps' else _kernels()}"]
+
+
+def _kernels() -> str:
+    """Say whether a CPU runs the kernels in C."""
+    from ..models import _kernels
+
+    if _kernels.loaded() is not None:
+        return ", kernels compiled"
+    if os.environ.get(_kernels.SWITCH) == "off":
+        return f", kernels turned off by {_kernels.SWITCH}"
+    return ", no kernels (they need a C compiler, cc): local models work, and take longer"
 
 
 def _gpu(torch: Any, index: int) -> str:

@@ -115,6 +115,18 @@ def test_doctor_tells_versions_and_cures(capsys: Capture) -> None:
     assert "device" in out
 
 
+def test_doctor_says_whether_local_models_have_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from promptopt.cli.doctor import _kernels as said
+    from promptopt.models import _kernels
+
+    monkeypatch.setattr(_kernels, "loaded", object)
+    assert said() == ", kernels compiled"
+    monkeypatch.setattr(_kernels, "loaded", lambda: None)
+    assert "they need a C compiler" in said()
+    monkeypatch.setenv("PROMPTOPT_KERNELS", "off")
+    assert "turned off by PROMPTOPT_KERNELS" in said()
+
+
 def test_doctor_finds_out_what_a_target_can_do(tmp_path: Path, capsys: Capture) -> None:
     job = JOB.replace("proposer: python/models.py:proposer\n", "").replace(
         "python/models.py:target", "embedded/small"
