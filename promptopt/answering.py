@@ -13,6 +13,7 @@ from .errors import DataError
 from .from_python import read_model, read_reward
 from .journal import Journal
 from .ledger import Ledger
+from .programs import REASONING_TOKENS
 from .prompt import Prompt
 from .records import Budget, Cell, Example, FrozenMap, Score
 from .scoring import Scorer
@@ -51,7 +52,8 @@ def answer(
         prompt: such as `study.best`, or `Prompt.load("prompt.json")`.
         rows: input columns by name; further ones do no harm.
         target: as for `optimize`.
-        decoding: how the target decodes, by default greedily up to 64 tokens; give what the run had.
+        decoding: how the target decodes, by default greedily up to 64 tokens, 256 to reason; give what the
+            run had.
         reward: reads the answers out of replies that vote (`self_consistency`); default: the whole reply.
         budget: hard caps.
 
@@ -69,16 +71,13 @@ def answer(
     examples = [_example(place, row, prompt) for place, row in enumerate(rows)]
     model, price = read_model(target, "target")
     judge = _Taken(None if reward is None else read_reward(reward)[0])
-    journal = Journal()
-    try:
+    with Journal() as journal:
         caller = Caller(
             {"target": model}, journal, Ledger(budget, {} if price is None else {"target": price})
         )
-        how = Decoding() if decoding is None else decoding
+        how = Decoding(reasoning_tokens=REASONING_TOKENS) if decoding is None else decoding
         scorer = Scorer(caller, journal, {"answer": judge}, decoding=how, warn=_mute)
         (evaluation,) = scorer.evaluate([prompt], examples, "answer", "use")
-    finally:
-        journal.close()
     return evaluation.cells
 
 

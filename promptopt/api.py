@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
         samples: replies per prompt and row; default 1.
         finalists: prompts that meet on the select rows; default 5.
         objective: `pareto`, or a mapping with `name`, `cost`, `prefer`; default: the reward alone.
-        decoding: how the target decodes.
+        decoding: how the target decodes; default: greedily, up to 64 tokens a reply, 256 if it reasons first.
         columns: which columns play which role.
         sizes: rows per split; `test` 0 is no test split, and an estimate instead of a proof.
         allow_duplicates: accept the same row in two splits.

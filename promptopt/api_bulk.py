@@ -14,6 +14,7 @@ from .api_compare import read_prompt
 from .bulk import PART_CELLS, WHOLE, Bulk, BulkScoring, Shard, Totals
 from .cellfiles import CellFormat, check_format
 from .config import job_from_dict
+from .cuts import judged_alone, look_for_cuts
 from .data import Stream
 from .errors import JournalError
 from .events import Listener, ignore
@@ -21,6 +22,7 @@ from .job import Job
 from .journal import Journal
 from .partbook import FileBook, PartBook, StudyBook
 from .prompt import Prompt
+from .proof.cutoff import cut_notes
 from .records import digest
 from .runfolder import claimed
 from .setup import Setup, columns_of, from_job
@@ -43,12 +45,14 @@ class Scoring:
         totals: what their cells add up to.
         folder: where the cells are.
         reward: that judged.
+        notes: what should be known of the cells.
     """
 
     prompts: tuple[Prompt, ...]
     totals: Totals
     folder: Path
     reward: str
+    notes: tuple[str, ...] = ()
 
 
 def score_file(
@@ -152,7 +156,9 @@ def _work(
             book, purse = StudyBook(journal, mark), journal.purse(setup.budget, setup.prices)
         scoring = BulkScoring(bulk, book, shard=shard, elapsed=elapsed, purse=purse, listen=listen)
         totals = scoring.run()
-    return Scoring(prompts, totals, folder, setup.task.reward_name)
+    scored = [(p, totals.tallies[p.id].cutoff) for p in prompts if p.id in totals.tallies]
+    notes = cut_notes(look_for_cuts(judged_alone(scored), setup.decoding))
+    return Scoring(prompts, totals, folder, setup.task.reward_name, notes)
 
 
 @contextmanager

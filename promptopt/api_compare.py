@@ -6,14 +6,15 @@ nothing. Without one, the winners of runs are compared from their journals, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from .config import load_job
+from .cuts import look_for_cuts
 from .errors import ConfigError, DataError, did_you_mean
 from .events import Listener, ignore
 from .job import Job
@@ -22,6 +23,7 @@ from .prompt import Prompt
 from .promptfile import exists
 from .promptfile import read_prompt as read_prompt_file
 from .proof.comparison import Comparison, Contender, check_confidence, contrast
+from .proof.cutoff import Cutoff, cut_notes
 from .records import Evaluation
 from .run import answers_in
 from .runfolder import RunFolder
@@ -130,13 +132,8 @@ class _Winner:
     answered_by: Any
 
 
-@contextmanager
-def _opened(folder: RunFolder) -> Iterator[Journal]:
-    journal = Journal(folder.journal, read_only=True)
-    try:
-        yield journal
-    finally:
-        journal.close()
+def _opened(folder: RunFolder) -> Journal:
+    return Journal(folder.journal, read_only=True)
 
 
 def _winner_of(name: str, path: Path) -> Prompt:
@@ -277,7 +274,9 @@ def _on_job(
         all_pairs=all_pairs,
     )
     doubts = run.scorer.judging.check.note
-    notes = (*filter(None, (*seen, doubts)), *result.notes)
+    judged = [(one.name, one.prompt, Cutoff.of(one.evaluation)) for one in result.contenders]
+    cut = cut_notes(look_for_cuts(judged, setup.decoding))
+    notes = (*filter(None, (*seen, doubts)), *cut, *result.notes)
     return replace(result, notes=notes, spent=run.ledger.total)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -231,7 +231,7 @@ class BulkScoring:
         """Buy and judge the cells of a part, and write them."""
         job, setup = self.job, self.job.setup
         begun = time.monotonic()
-        with closing(Journal(job.journal(number))) as journal:
+        with Journal(job.journal(number)) as journal:
             caller = Caller(setup.models, journal, self._ledger, on_outcome=self._tick)
             scorer = Scorer(
                 caller,

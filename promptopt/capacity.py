@@ -22,6 +22,7 @@ from .data import Stream
 from .errors import ConfigError
 from .forecast import DryRun, assumed
 from .judging import ROLE, first_questions
+from .programs import first_asks
 from .prompt import Prompt
 from .records import Example, Usage
 from .rehearsal import StandIn
@@ -241,8 +242,9 @@ def _requests(setup: Setup, prompt: Prompt, example: Example) -> Iterator[Reques
     messages = prompt.render(example)
     match setup.task.reward.needs:
         case "text":
+            ask, *_ = first_asks(prompt.program, messages)
             for _ in range(setup.samples * prompt.program.calls):
-                yield GenerateRequest(messages, setup.decoding)
+                yield GenerateRequest(messages, ask.decoding(setup.decoding))
         case "options":
             for option in example.options:
                 yield LikelihoodRequest(messages, option)

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from .calls import never
+from .cuts import judged_in, look_for_cuts
 from .errors import AuthError, JournalError, SealedSplit
 from .events import Listener, Notice, Stage, ignore
 from .journal import Journal
@@ -206,6 +207,7 @@ class Contest:
             seconds=sum(run.ledger.elapsed for run in self.runs.values()),
             overlap=overlap(best, seed_prompt, setup.task.splits.search),
             drift=format_drift(*met),
+            cuts=look_for_cuts(judged_in(seed_prompt, best, met, candidates), setup.decoding),
             judge_check=max(checks, key=lambda check: check.pairs, default=None),
             leaderboard=rank([self._entry(name, studies, found, finals.winner) for name in self.runs]),
         )

@@ -24,7 +24,8 @@ Messages read `where: what is wrong; got X; do Y`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 
@@ -123,6 +124,17 @@ class ContractError(PromptOptError):
 
 class StopRequested(KeyboardInterrupt):
     """Someone asked for the run to stop; no call is begun any more, and what came back is kept."""
+
+
+@contextmanager
+def noted_on(first: BaseException | None) -> Iterator[None]:
+    """Make a fault of clearing up a note on the one before it, if there was one: that is the cause."""
+    try:
+        yield
+    except Exception as second:
+        if first is None:
+            raise
+        first.add_note(f"then, clearing up: {second}")
 
 
 def shorten(value: object, limit: int = 200) -> str:

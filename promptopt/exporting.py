@@ -12,8 +12,10 @@ from . import plugins
 from .contracts.exporter import Export, Exporter, Source
 from .contracts.model import Decoding
 from .errors import ConfigError, ContractError, DataError
+from .programs import first_asks
 from .prompt import Prompt
 from .promptfile import exists, read_prompt
+from .records import Message
 from .runfolder import RunFolder
 from .strict_yaml import load as load_yaml
 
@@ -90,7 +92,9 @@ def _of_run(given: str, path: Path) -> Source:
         told["stop"] = tuple(told["stop"])
     name = model if isinstance(model, str) and "/" in model else ""
     notes = () if result["verdict"]["reliable"] else (UNPROVEN,)
-    return Source(prompt, _name(folder.path.name), name, Decoding(**told) if told else None, notes)
+    (ask, *_) = first_asks(prompt.program, (Message("user", ""),))
+    answered = ask.decoding(Decoding(**told)) if told else None
+    return Source(prompt, _name(folder.path.name), name, answered, notes)
 
 
 def places(files: Mapping[str, bytes], out: str | Path) -> dict[Path, bytes]:

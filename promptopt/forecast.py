@@ -134,7 +134,7 @@ def assumed(setup: Setup, role: str) -> Habits:
     if isinstance(program, Single) or (isinstance(program, SelfConsistency) and not program.trigger):
         reply = min(setup.decoding.max_tokens, mean / 4 + 1)
     else:  # replies that reason
-        reply = setup.decoding.max_tokens / 2
+        reply = (setup.decoding.reasoning_tokens or setup.decoding.max_tokens) / 2
     return Habits(reply=reply)
 
 

@@ -17,7 +17,7 @@ from .data import Columns, Rows, Source
 from .errors import ConfigError
 from .judging import check_judge
 from .parts import open_parts
-from .programs import program_from_dict
+from .programs import REASONING_TOKENS, program_from_dict
 from .prompt import Prompt
 from .proof.pareto import Objective
 from .records import Budget, Price
@@ -74,7 +74,7 @@ def setup_from_python(train: Source, parts: Mapping[str, Any], budget: Budget) -
         task=task,
         models=models,
         prices={role: known for role, known in prices.items() if known is not None},
-        decoding=replace(parts.get("decoding", Decoding()), seed=seed),
+        decoding=replace(parts.get("decoding", Decoding(reasoning_tokens=REASONING_TOKENS)), seed=seed),
         searcher=searchers[0][1],
         selector=_plugin("selectors", parts.get("selector", "paired_race")),
         budget=budget,

@@ -3,74 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     StrictBool,
     Tag,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from .contracts.model import Decoding
 from .data import Format
 from .prices import list_price
-from .programs import Program, program_from_dict
+from .programs import REASONING_TOKENS, Program, program_from_dict
 from .prompt import Demonstration, Prompt, Retriever
 from .proof.pareto import CostName, Objective
 from .records import Budget, FrozenMap, Price
+from .spec import Count, Number, Spec, Texts, plain_number, short
 from .template import Template, parse_prompt
-
-
-class Spec(BaseModel):
-    """Base of all parts: frozen, an unknown key is an error, `5` where text is wanted is the text `5`."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-    @model_serializer(mode="wrap")
-    def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what is not set; a null that was written stays, for it may mean something."""
-        data: dict[str, Any] = handler(self)
-        return {k: v for k, v in data.items() if v is not None or k in self.model_fields_set}
-
-
-MISREAD = re.compile(r"\s*[+-]?(0[0-9_]+|[0-9]{19,})\s*")
-
-
-def _number(value: Any) -> Any:
-    """Refuse what Python takes for a number though it may mean something else: `true`, `007`."""
-    if isinstance(value, bool) or (isinstance(value, str) and MISREAD.fullmatch(value)):
-        raise ValueError("must be a number of at most 18 digits, without zeros before them")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-
-
-def _short(key: str, part: type[Spec]) -> BeforeValidator:
-    """Accept a plain string for a part of which only `key` is given."""
-    return BeforeValidator(
-        lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=str | part
-    )
-
-
-def _listed(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
 class Sizes(Spec):
@@ -78,7 +34,7 @@ class Sizes(Spec):
 
     search: Count | None = Field(default=None, description="rows the searcher sees")
     select: Count | None = Field(default=None, description="rows the finalists are chosen on")
-    test: Annotated[int, BeforeValidator(_number), Field(ge=0)] | None = Field(
+    test: Annotated[int, BeforeValidator(plain_number), Field(ge=0)] | None = Field(
         default=None, description="rows the verdict is spoken on; opened once, at the end; 0: no test split"
     )
 
@@ -218,9 +174,25 @@ class DecodingSpec(Spec):
     """How the target's replies are decoded."""
 
     max_tokens: Count = Field(default=64, description="most tokens of a reply")
+    reasoning_tokens: Count | None = Field(
+        default=None,
+        description="most tokens of a reply that reasons first, where `program` is not single; default: "
+        f"max_tokens if that is given, else {REASONING_TOKENS}",
+    )
     temperature: Number = Field(default=0.0, ge=0, le=2, description="0 is greedy")
     top_p: Number = Field(default=1.0, gt=0, le=1, description="nucleus mass; 1 is off")
     stop: Texts = Field(default=(), description="texts that end a reply")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _room(cls, given: Any) -> Any:
+        """Give replies that reason room of their own, unless the length of replies is said."""
+        said = not isinstance(given, Mapping) or {"max_tokens", "reasoning_tokens"} & given.keys()
+        return given if said else {**given, "reasoning_tokens": REASONING_TOKENS}
+
+    def to_record(self, seed: int) -> Decoding:
+        """Return it as models and programs want it."""
+        return Decoding(self.max_tokens, self.temperature, self.top_p, self.stop, seed, self.reasoning_tokens)
 
 
 RAY = ("replicas", "cpus", "gpus", "address")
@@ -338,8 +310,8 @@ class ObjectiveSpec(Spec):
         return Objective(self.name, self.cost, self.prefer)
 
 
-Model = Annotated[ModelSpec, _short("model", ModelSpec)]
-Plugin = Annotated[PluginSpec, _short("name", PluginSpec)]
+Model = Annotated[ModelSpec, short("model", ModelSpec)]
+Plugin = Annotated[PluginSpec, short("name", PluginSpec)]
 
 
 Searchers = Annotated[
@@ -367,8 +339,8 @@ class Job(Spec):
     description: str = Field(
         default="", description="what the task is, in a sentence; prompt writers may see it"
     )
-    data: Annotated[DataSpec, _short("path", DataSpec)] = Field(description="the rows: a file, or its parts")
-    prompt: Annotated[PromptSpec, _short("text", PromptSpec)] = Field(description="the prompt to beat")
+    data: Annotated[DataSpec, short("path", DataSpec)] = Field(description="the rows: a file, or its parts")
+    prompt: Annotated[PromptSpec, short("text", PromptSpec)] = Field(description="the prompt to beat")
     target: Model = Field(description="the model whose answers are to get better")
     proposer: Model | None = Field(
         default=None, description="the model that writes prompts; default: the target"
@@ -391,7 +363,7 @@ class Job(Spec):
         default=("instruction",),
         description="parts of the prompt that may be changed: instruction, system, header, trigger",
     )
-    objective: Annotated[ObjectiveSpec, _short("name", ObjectiveSpec)] = Field(
+    objective: Annotated[ObjectiveSpec, short("name", ObjectiveSpec)] = Field(
         default=ObjectiveSpec(), description="what the run is after: reward, or reward against cost (pareto)"
     )
     finalists: Count = Field(default=5, description="prompts that are compared on the select rows")
@@ -404,7 +376,7 @@ class Job(Spec):
     trackers: Trackers = Field(
         default=(), description="where curves go besides the run's folder: tensorboard, mlflow, wandb"
     )
-    seed: Annotated[int, BeforeValidator(_number)] = Field(
+    seed: Annotated[int, BeforeValidator(plain_number)] = Field(
         default=0, ge=0, description="of everything random"
     )
 

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
-from .errors import JournalError
+from .errors import JournalError, noted_on
 from .records import Budget, Cell, Price, Score, Usage, canonical_json
 from .store import CALL, VERSION, Purse, open_store, read_bill
 
@@ -89,8 +90,9 @@ class Journal:
         self._store = open_store(place, read_only=read_only)
         try:
             self._check_version(read_only)
-        except BaseException:
-            self._store.close()
+        except BaseException as error:
+            with noted_on(error):
+                self._store.close()
             raise
 
     def _check_version(self, read_only: bool) -> None:
@@ -109,6 +111,17 @@ class Journal:
     def shared(self) -> bool:
         """Whether other processes may work on it at the same time."""
         return self._store.shared
+
+    def __enter__(self) -> Self:
+        """Do nothing: it is open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; of two faults, the one that came first is raised."""
+        with noted_on(error):
+            self.close()
 
     def close(self) -> None:
         """Close the file; what was recorded is committed already."""
@@ -130,14 +143,20 @@ class Journal:
         try:
             with self._ticking(every) if every is not None else nullcontext():
                 yield
-        finally:
-            with self._lock:
-                if every is not None:
-                    self.commit()
-                self._depth -= 1
-                if self._depth == 0:
-                    self._flush()
-                    self._store.commit()
+        except BaseException as error:
+            with noted_on(error):
+                self._end_batch(every)
+            raise
+        self._end_batch(every)
+
+    def _end_batch(self, every: float | None) -> None:
+        with self._lock:
+            if every is not None:
+                self.commit()
+            self._depth -= 1
+            if self._depth == 0:
+                self._flush()
+                self._store.commit()
 
     def commit(self) -> None:
         """Commit now what a batch would hold back."""

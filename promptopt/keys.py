@@ -8,7 +8,8 @@ from .contracts.model import Decoding, LikelihoodRequest, ModelIdentity, Request
 from .records import Usage, canonical_json, digest_text
 
 KEY_VERSION = 1
-DECODING_FIELDS = tuple(field.name for field in fields(Decoding))
+DECODING_FIELDS = tuple(field.name for field in fields(Decoding) if field.name != "reasoning_tokens")
+"""What a model is sent."""
 MESSAGE_OVERHEAD = 64
 """Tokens a chat template may add around one message, for the worst case."""
 

@@ -7,7 +7,6 @@ job in it, which says where the run is kept.
 from __future__ import annotations
 
 import json
-from contextlib import closing
 from typing import Any
 
 from .config import job_from_dict
@@ -55,7 +54,7 @@ def _to_study(folder: RunFolder, study: str) -> dict[str, int]:
             str(folder.path), "has no journal yet", do="start it there: promptopt run --study URL"
         )
     job = job_from_dict(lock, "/", str(folder.lock_file))
-    with folder.claimed(), closing(Journal(folder.journal)) as here, opened_study(study) as there:
+    with folder.claimed(), Journal(folder.journal) as here, opened_study(study) as there:
         if there.get_meta("fingerprint") is not None or there.get_meta("job") is not None:
             raise JournalError(
                 study, "holds a run or a scoring job", do="name another study: add ?study=NAME to the URL"
@@ -83,7 +82,7 @@ def _to_folder(study: str, folder: RunFolder) -> dict[str, int]:
                     do="name a new folder, or the one that it came from",
                 )
             bring_home(there, folder.journal)
-            with closing(Journal(folder.journal)) as here:
+            with Journal(folder.journal) as here:
                 counts = _checked(there, here)
             folder.write_start({key: value for key, value in json.loads(job).items() if key != "study"})
         there.clear()

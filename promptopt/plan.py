@@ -13,10 +13,14 @@ from .contracts.searcher import ParticularSearcher
 from .errors import BadInput, ConfigError, DataError
 from .judging import ROLE, calls_of_canaries, first_questions
 from .keys import worst_case
+from .programs import REASONING_TOKENS, first_asks
 from .proof.power import MIN_UNITS, Power, assumed_power, rows_needed, unscaled_power
 from .records import Budget, Example, Usage
 from .setup import Setup
 from .splits import count_units
+
+LEAST_REASONING = 48
+"""Tokens of two sentences: a reply that reasons in fewer does not reason."""
 
 LONGEST_TOKEN = 16
 """Bytes that hardly any token exceeds: turns a text's size into the fewest tokens it can have."""
@@ -77,7 +81,7 @@ def make_plan(setup: Setup) -> Plan:
     for searcher in setup.entrants.values() or (setup.searcher,):
         if isinstance(searcher, ParticularSearcher):
             searcher.check_target(setup.models["target"])
-    notes = _warnings(setup) + _notes_on_judge(setup)
+    notes = _warnings(setup) + _notes_on_judge(setup) + _notes_on_reasoning(setup)
     asked = [_asked_of_target(setup), *_asked_of_judge(setup)]
     searchers = max(1, len(setup.entrants))
     at_first = calls_of_canaries(task.reward, search) * searchers
@@ -160,6 +164,28 @@ def _notes_on_judge(setup: Setup) -> tuple[str, ...]:
     return ()
 
 
+def _first_reply(setup: Setup) -> tuple[bool, int]:
+    """Return whether the first reply to a row reasons, and how many tokens it may have."""
+    task = setup.task
+    ask, *_ = first_asks(task.seed_prompt.program, task.seed_prompt.render(task.splits.search[0]))
+    return ask.reasons, ask.decoding(setup.decoding).max_tokens
+
+
+def _notes_on_reasoning(setup: Setup) -> tuple[str, ...]:
+    """Warn of a program whose replies are cut before they can have reasoned."""
+    task = setup.task
+    if task.reward.needs != "text":
+        return ()
+    reasons, room = _first_reply(setup)
+    if not reasons or room >= LEAST_REASONING:
+        return ()
+    name = task.seed_prompt.program.name
+    return (
+        f"target.decoding: {room} tokens leave replies of {name} no room to reason; they are cut before they "
+        f"answer; give it reasoning_tokens: {REASONING_TOKENS}",
+    )
+
+
 def _check_row(reward: Reward, row: Example) -> None:
     """Judge an empty output: a row that cannot be judged says so before anything is bought."""
     if reward.needs == "options" and not row.options:
@@ -224,7 +250,7 @@ def _asked_of_judge(setup: Setup) -> list[_Asked]:
     """Return what a row takes of the judge, each output judged anew, each first reply a score."""
     rows = setup.task.splits.search
     requests = first_questions(setup.task.reward, rows)
-    longest = setup.decoding.max_tokens * LONGEST_TOKEN
+    longest = _first_reply(setup)[1] * LONGEST_TOKEN
     calls = setup.samples * math.ceil(len(requests) / len(rows))
     return [_Asked.of(ROLE, calls, requests, longest)] if requests else []
 
@@ -232,6 +258,9 @@ def _asked_of_judge(setup: Setup) -> list[_Asked]:
 def _request(setup: Setup, row: Example) -> Request:
     messages = setup.task.seed_prompt.render(row)
     if setup.task.reward.needs == "text":
-        return GenerateRequest(messages, setup.decoding, adapter=setup.task.seed_prompt.adapter)
+        ask, *_ = first_asks(setup.task.seed_prompt.program, messages)
+        return GenerateRequest(
+            ask.messages, ask.decoding(setup.decoding), adapter=setup.task.seed_prompt.adapter
+        )
     longest = max((row.answer, *row.options), key=len)
     return LikelihoodRequest(messages, longest, setup.task.seed_prompt.adapter)

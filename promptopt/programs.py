@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from .contracts.model import Completion
+from .contracts.model import Completion, Decoding
 from .errors import ConfigError, UnsupportedError, did_you_mean
 from .plugins import construct
 from .records import Message
@@ -24,12 +24,16 @@ from .records import Message
 Messages = tuple[Message, ...]
 Extract = Callable[[str], str | None]
 
+REASONING_TOKENS = 256
+"""Tokens that a reply may take to reason where nobody says: room for about ten sentences."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One call a program wants: messages, which sample of them, and decoding where it is not the job's.
 
-    `logprobs` asks for the reply's log-probability, too.
+    `logprobs` asks for the reply's log-probability, too. A reply that `reasons` before it answers, or
+    instead, gets the job's `reasoning_tokens`.
     """
 
     messages: Messages
@@ -37,6 +41,20 @@ class Ask:
     temperature: float | None = None
     logprobs: bool = False
     max_tokens: int | None = None
+    reasons: bool = False
+
+    def decoding(self, job: Decoding) -> Decoding:
+        """Return how its reply is decoded, given how the job's are."""
+        length = self.max_tokens
+        if length is None and self.reasons:
+            length = job.reasoning_tokens
+        return Decoding(
+            job.max_tokens if length is None else length,
+            job.temperature if self.temperature is None else self.temperature,
+            job.top_p,
+            job.stop,
+            job.seed,
+        )
 
 
 Run = Generator[tuple[Ask, ...], tuple[Completion, ...], str]
@@ -123,7 +141,7 @@ class ChainOfThought(Named):
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask for reasoning, then for the answer."""
         asked = _append(messages, self.trigger)
-        (reasoning,) = yield (Ask(asked, sample),)
+        (reasoning,) = yield (Ask(asked, sample, reasons=True),)
         concluded = (*asked, Message("assistant", reasoning.text), Message("user", self.answer))
         (reply,) = yield (Ask(concluded, sample),)
         return reply.text
@@ -148,7 +166,7 @@ class FewShotChainOfThought(Named):
 
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask once."""
-        (reply,) = yield (Ask(messages, sample),)
+        (reply,) = yield (Ask(messages, sample, reasons=True),)
         return behind(reply.text, self.answer)
 
 
@@ -197,7 +215,8 @@ class SelfConsistency(Named):
         asked = _append(messages, self.trigger) if self.trigger else messages
         weighted = self.vote == "weighted"
         replies = yield tuple(
-            Ask(asked, sample * self.n + index, self.temperature, weighted) for index in range(self.n)
+            Ask(asked, sample * self.n + index, self.temperature, weighted, reasons=True)
+            for index in range(self.n)
         )
         texts = [behind(reply.text, self.answer) if self.answer else reply.text for reply in replies]
         answers = [extract(text) for text in texts]
@@ -242,14 +261,14 @@ class LeastToMost(Named):
 
     def run(self, messages: Messages, extract: Extract, sample: int = 0) -> Run:
         """Ask for subquestions, then walk through them."""
-        (plan,) = yield (Ask(_append(messages, self.decompose), sample),)
+        (plan,) = yield (Ask(_append(messages, self.decompose), sample, reasons=True),)
         questions = [self.BULLET.sub("", line).strip() for line in plan.text.splitlines()]
         solved = ""
         for question in [q for q in questions if q][: self.most]:
-            (reply,) = yield (Ask(_append(messages, f"{solved}Q: {question}\nA:"), sample),)
+            (reply,) = yield (Ask(_append(messages, f"{solved}Q: {question}\nA:"), sample, reasons=True),)
             solved += f"Q: {question}\nA: {reply.text.strip()}\n\n"
         last = _append(messages, f"{solved}{self.solve}") if solved else messages
-        (reply,) = yield (Ask(last, sample),)
+        (reply,) = yield (Ask(last, sample, reasons=True),)
         return behind(reply.text, self.answer) if self.answer else reply.text
 
 
@@ -260,6 +279,11 @@ PROGRAMS: dict[str, type[Any]] = {
     "self_consistency": SelfConsistency,
     "least_to_most": LeastToMost,
 }
+
+
+def first_asks(program: Program, messages: Messages) -> tuple[Ask, ...]:
+    """Return what a program asks before it has seen a reply."""
+    return next(program.run(messages, lambda text: text))
 
 
 def program_from_dict(data: dict[str, Any]) -> Program:

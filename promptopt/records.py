@@ -135,6 +135,7 @@ class Cell:
 
     `usage` is what the answer's calls took together, as the model counted them; none if it counts none.
     `trace` holds the replies of all calls of the prompt's program, in order: how the output came about.
+    `cut` is the token limit that ended the first of them that one ended; 0: none was cut.
     """
 
     prompt: str
@@ -146,6 +147,7 @@ class Cell:
     reason: str = ""
     usage: Usage = Usage()
     trace: tuple[str, ...] = ()
+    cut: int = 0
 
     @property
     def value(self) -> float:
@@ -219,6 +221,11 @@ class Evaluation:
     def unparsed(self) -> int:
         """Number of ok cells whose output held no readable answer."""
         return sum(cell.score is not None and not cell.score.parsed for cell in self.cells)
+
+    @property
+    def cut(self) -> int:
+        """Number of ok cells with a reply that the token limit ended."""
+        return sum(cell.status == "ok" and cell.cut > 0 for cell in self.cells)
 
     @property
     def comparable(self) -> bool:

@@ -14,6 +14,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -260,16 +261,11 @@ def rehearse(
     task = replace(setup.task, reward=_in_place_of(setup.task.reward))
     budget = replace(setup.budget, minutes=None)
     played = replace(setup, models=stand_ins, task=task, budget=budget)
-    journal = Journal()
     begun = clock()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Journal() as journal:
         run = Run(played, journal, Path(folder))
-        try:
+        with suppress(BudgetExhausted):
             run.to_verdict()
-        except BudgetExhausted:
-            pass
-        finally:
-            journal.close()
     return Rehearsal(
         spent=run.ledger.by_role,
         batches={role: [batch for batch in each.heard if batch] for role, each in stand_ins.items()},

@@ -55,7 +55,7 @@ def execute(
             stack.enter_context(folder.claimed())
             if not folder.lock_file.exists():
                 folder.write_start(dict(setup.lock))
-        journal = stack.enter_context(_opened(study or (folder.journal if folder else ":memory:")))
+        journal = stack.enter_context(Journal(study or (folder.journal if folder else ":memory:")))
         if study is not None and folder is not None:
             _move_in(folder.journal, journal)
         _claim(journal, setup)
@@ -67,7 +67,9 @@ def execute(
             folder.write_rows(splits.seen)
             history = stack.enter_context(History(folder.history_file, tell=listen))
             hear = tell_both(history, listen)
-        others = [stack.enter_context(_opened(RunFolder.existing(path).journal, True)) for path in reuse]
+        others = [
+            stack.enter_context(Journal(RunFolder.existing(path).journal, read_only=True)) for path in reuse
+        ]
         workdir = folder.workdir if folder else stack.enter_context(_scratch())
         hear, finish = stack.enter_context(tracked(setup, folder.path if folder else None, hear))
         try:
@@ -125,19 +127,10 @@ def _scratch() -> Iterator[Path]:
             path.rmdir()
 
 
-@contextmanager
-def _opened(path: str | Path, read_only: bool = False) -> Iterator[Journal]:
-    journal = Journal(path, read_only=read_only)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
 def _move_in(file: Path, journal: Journal) -> None:
     """Go on in a fresh database with what a run has in its folder."""
     if file.exists() and journal.get_meta("fingerprint") is None:
-        with _opened(file) as own:
+        with Journal(file) as own:
             own.copy_to(journal)
 
 
@@ -147,7 +140,7 @@ def bring_home(journal: Journal, file: Path) -> None:
     folder = file.parent
     for stale in (fresh, *folder.glob(f"{fresh.name}-*"), *folder.glob(f"{file.name}-*")):
         stale.unlink(missing_ok=True)
-    with _opened(fresh) as own:
+    with Journal(fresh) as own:
         journal.copy_to(own)
     fresh.replace(file)
 
@@ -160,7 +153,7 @@ def answers_in(path: str | Path | None) -> Iterator[Journal]:
         JournalError: the file is not a journal, is a run's, or another process works on it.
     """
     if path is None:
-        with _opened(":memory:") as journal:
+        with Journal() as journal:
             yield journal
         return
     file = Path(path)
@@ -169,7 +162,7 @@ def answers_in(path: str | Path | None) -> Iterator[Journal]:
     with ExitStack() as stack:
         stack.enter_context(claimed(file.with_name(f".{file.name}.lock"), str(path)))
         file.touch(mode=0o600)  # a new one is for its owner alone, as a run's folder is
-        journal = stack.enter_context(_opened(file))
+        journal = stack.enter_context(Journal(file))
         if journal.get_meta("fingerprint") is not None:
             raise JournalError(str(path), "is the journal of a run", do="name a file of its own")
         journal.set_meta("elapsed", 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -209,7 +209,7 @@ class Scorer:
             reason = f"{output.reason}: {output.message}"
             self._warn_once(reason, slot)
             return cell(status="failed", reason=reason)
-        cell = partial(cell, output=output.text, trace=output.trace)
+        cell = partial(cell, output=output.text, trace=output.trace, cut=output.cut)
         if (failure := failure_of(output)) is not None:
             reason = f"judge: {failure.reason}: {failure.message}"
             self._warn_once(reason, slot)
@@ -251,6 +251,7 @@ class Scorer:
         outputs: list[Output | Failure] = [Failure("error", "no answer")] * len(slots)
         usages = [Usage()] * len(slots)
         traces: list[tuple[str, ...]] = [()] * len(slots)
+        cuts = [0] * len(slots)
         running: dict[int, tuple[Run, tuple[Ask, ...]]] = {}
         for place, slot in enumerate(slots):
             rendered = _rendered(slot)
@@ -277,10 +278,11 @@ class Scorer:
                     continue
                 completions = tuple(reply for reply in replies if isinstance(reply, Completion))
                 traces[place] += tuple(reply.text for reply in completions)
+                cuts[place] = cuts[place] or self._limit(asks, completions)
                 try:
                     running[place] = (run, self._in_time(run.send, completions))
                 except StopIteration as done:
-                    outputs[place] = Output(text=done.value, trace=traces[place])
+                    outputs[place] = Output(text=done.value, trace=traces[place], cut=cuts[place])
                 except UnsupportedError:  # of every cell alike
                     raise
                 except TimeoutError as error:
@@ -290,14 +292,20 @@ class Scorer:
                     outputs[place] = Failure("error", f"{type(error).__name__}: {error}")
         return list(zip(outputs, usages, strict=True))
 
+    def _limit(self, asks: Sequence[Ask], replies: Sequence[Completion]) -> int:
+        """Return the token limit that ended the first reply that one ended; 0: all ended by themselves."""
+        for ask, reply in zip(asks, replies, strict=True):
+            if reply.finish == "length":
+                return ask.decoding(self._decoding).max_tokens
+        return 0
+
     def _request(self, ask: Ask, prompt: Prompt) -> GenerateRequest:
-        decoding = self._decoding
-        if ask.temperature is not None:
-            decoding = replace(decoding, temperature=ask.temperature)
-        if ask.max_tokens is not None:
-            decoding = replace(decoding, max_tokens=ask.max_tokens)
         return GenerateRequest(
-            ask.messages, decoding, ask.sample, logprobs=ask.logprobs, adapter=prompt.adapter
+            ask.messages,
+            ask.decoding(self._decoding),
+            ask.sample,
+            logprobs=ask.logprobs,
+            adapter=prompt.adapter,
         )
 
     def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:

@@ -88,7 +88,6 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
     reward = plugins.build("rewards", job.reward.name, job.reward.options)
     open_parts(job.optimize, prompt)
     task = Task(splits, rows.fields, prompt, reward, job.reward.name, job.description, job.optimize)
-    decoding = job.target.decoding
     searchers = [(spec.name, build_plugin("searchers", spec)) for spec in job.searchers]
     check_searchers(searchers, task)
     models = build_models(job.roles)
@@ -98,7 +97,7 @@ def from_job(job: Job, rows: Rows | None = None) -> Setup:
         task=task,
         models=models,
         prices=job.prices,
-        decoding=Decoding(decoding.max_tokens, decoding.temperature, decoding.top_p, decoding.stop, job.seed),
+        decoding=job.target.decoding.to_record(job.seed),
         searcher=searchers[0][1],
         selector=build_plugin("selectors", job.selector),
         budget=job.budget.to_record(),

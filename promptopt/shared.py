@@ -82,11 +82,8 @@ def opened_study(study: str) -> Iterator[Journal]:
         raise ConfigError(
             "study", "is no PostgreSQL database", got=study, do="write postgresql://HOST/DATABASE"
         )
-    journal = Journal(study)
-    try:
+    with Journal(study) as journal:
         yield journal
-    finally:
-        journal.close()
 
 
 def rows_to_dict(rows: Rows) -> dict[str, Any]:

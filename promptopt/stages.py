@@ -17,6 +17,7 @@ from .branches import Trunk
 from .calls import Caller, never
 from .contracts.reward import AsksJudge
 from .contracts.searcher import ParticularSearcher
+from .cuts import judged_in, look_for_cuts
 from .errors import BudgetExhausted, ContractError, ModelError
 from .events import Event, Listener, Notice, Stage, StageName, Tick, ignore
 from .journal import Journal
@@ -24,6 +25,7 @@ from .ledger import Ledger, Purse, Spent
 from .plan import make_power, proving_units
 from .prompt import Prompt
 from .proof.canaries import JudgeCheck
+from .proof.cutoff import Cutoff, cut_notes
 from .proof.finals import Finals, decide
 from .proof.gap import validation_gap
 from .proof.guards import format_drift, overlap
@@ -190,6 +192,8 @@ class Run:
                     got=reason,
                     do="mend this first; `promptopt resume --retry-failed` goes on from here",
                 )
+            if not self.name:
+                self._warn_of_cuts(baseline)
             self._enter("search")
             setup.searcher.search(session)
         except BudgetExhausted as spent:
@@ -304,6 +308,7 @@ class Run:
             power=power or make_power(self.setup),
             overlap=overlap(best, task.seed_prompt, task.splits.search),
             drift=format_drift(*met),
+            cuts=look_for_cuts(judged_in(task.seed_prompt, best, met, candidates), self.setup.decoding),
             judge_check=judge_check,
             search_notes=tuple(self._notes),
         )
@@ -321,6 +326,12 @@ class Run:
         return replace(judging.check, winner=suspect)
 
     # --- the parts of stages -------------------------------------------------------------------------
+
+    def _warn_of_cuts(self, baseline: Evaluation) -> None:
+        """Say at once if the seed prompt's replies are ended before they have answered."""
+        judged = [("your prompt", self.setup.task.seed_prompt, Cutoff.of(baseline))]
+        for line in cut_notes(look_for_cuts(judged, self.setup.decoding)):
+            self.listen(Notice(line))
 
     def _enter(self, stage: StageName, cells: int | None = None) -> None:
         self.listen(Stage(stage, cells, self.name))

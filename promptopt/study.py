@@ -11,6 +11,7 @@ from .leaderboard import Entry
 from .ledger import Spent
 from .prompt import Prompt
 from .proof.canaries import JudgeCheck
+from .proof.cutoff import Cut, cut_notes
 from .proof.finals import Finals
 from .proof.gap import Gap
 from .proof.guards import FormatDrift, Overlap
@@ -66,6 +67,7 @@ class Study:
         power: what the rows of the verdict could show at all.
         overlap: what the winner repeats of search rows.
         drift: whether the winner's replies still read as answers.
+        cuts: what the token limit did to the replies of seed prompt, winner and programs that lost.
         judge_check: whether the judge can be talked into scores; None where no model judges.
         leaderboard: the searchers that competed, best first on the test rows; empty for one alone.
         search_notes: what the searcher says of its search.
@@ -86,6 +88,7 @@ class Study:
     power: Power | None = None
     overlap: Overlap | None = None
     drift: FormatDrift | None = None
+    cuts: tuple[Cut, ...] = ()
     judge_check: JudgeCheck | None = None
     leaderboard: tuple[Entry, ...] = ()
     search_notes: tuple[SearchNote, ...] = ()
@@ -94,7 +97,7 @@ class Study:
     def notes(self) -> tuple[str, ...]:
         """What a reader should know besides the verdict: its notes, and what the guards found."""
         guards = (guard.note for guard in (self.overlap, self.judge_check) if guard is not None)
-        return (*self.verdict.notes, *filter(None, guards))
+        return (*self.verdict.notes, *cut_notes(self.cuts), *filter(None, guards))
 
     @property
     def total(self) -> Spent:
@@ -110,6 +113,11 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data: what `result.json` holds."""
+        guards = {
+            "overlap": _plain(self.overlap),
+            "format": _plain(self.drift),
+            "cut": [cut.to_dict() for cut in self.cuts],
+        }
         judged = {} if self.judge_check is None else {"judge": self.judge_check.to_dict()}
         return {
             "verdict": self.verdict.to_dict(),
@@ -119,7 +127,7 @@ class Study:
             "finals": _plain(self.finals),
             "gap": _plain(self.gap),
             "power": _plain(self.power),
-            "guards": {"overlap": _plain(self.overlap), "format": _plain(self.drift), **judged},
+            "guards": guards | judged,
             "search_notes": [{"text": note.text, "data": note.data} for note in self.search_notes],
             "candidates": len(self.candidates),
             "objective": asdict(self.objective),
@@ -145,6 +153,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         "standard_error": evaluation.standard_error if evaluation.n > 1 else None,
         "failed": evaluation.failed,
         "unparsed": evaluation.unparsed,
+        "cut": evaluation.cut,
         "comparable": evaluation.comparable,
         "prompt_tokens": None if cost is None else cost.prompt_tokens,
         "output_tokens": None if cost is None else cost.output_tokens,

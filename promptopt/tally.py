@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
+from .proof.cutoff import Cutoff
 from .records import Evaluation
 
 Z = NormalDist().inv_cdf(0.975)
@@ -23,6 +25,7 @@ class Tally:
         failed: cells without a score.
         unparsed: cells whose output held no readable answer.
         binary: whether each row's value is 0 or 1.
+        cutoff: replies that the token limit ended, and what they lost.
     """
 
     rows: int = 0
@@ -31,6 +34,7 @@ class Tally:
     failed: int = 0
     unparsed: int = 0
     binary: bool = True
+    cutoff: Cutoff = Cutoff()
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Tally:
@@ -38,15 +42,15 @@ class Tally:
         values = list(evaluation.values.values())
         return cls(
             len(values), math.fsum(values), math.fsum(v * v for v in values), evaluation.failed,
-            evaluation.unparsed, evaluation.binary,
+            evaluation.unparsed, evaluation.binary, Cutoff.of(evaluation),
         )  # fmt: skip
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, float]) -> Tally:
-        """Read what `to_dict` wrote."""
-        return cls(**data)  # type: ignore[arg-type]
+    def from_dict(cls, data: Mapping[str, Any]) -> Tally:
+        """Read what `to_dict` wrote; a part of an earlier version does not say what was cut."""
+        return cls(**{**data, "cutoff": Cutoff(**data.get("cutoff", {}))})
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return asdict(self)
 
@@ -55,6 +59,7 @@ class Tally:
         return Tally(
             self.rows + other.rows, self.total + other.total, self.squares + other.squares,
             self.failed + other.failed, self.unparsed + other.unparsed, self.binary and other.binary,
+            self.cutoff + other.cutoff,
         )  # fmt: skip
 
     @property

@@ -9,7 +9,7 @@ from itertools import islice
 from .contracts.model import Completion, Failure, GenerateRequest, Likelihood, LikelihoodRequest, Request
 from .contracts.reward import AsksJudge, Needs, OptionScore, Output
 from .errors import TemplateError
-from .programs import Single
+from .programs import Single, first_asks
 from .prompt import Prompt
 from .records import Example, Message
 from .setup import Setup
@@ -40,7 +40,8 @@ def requests_of(setup: Setup, prompt: Prompt, rows: Sequence[Example]) -> list[l
 def _requests(setup: Setup, prompt: Prompt, row: Example, messages: tuple[Message, ...]) -> list[Request]:
     match setup.task.reward.needs:
         case "text":
-            return [GenerateRequest(messages, setup.decoding, adapter=prompt.adapter)]
+            (ask,) = first_asks(prompt.program, messages)
+            return [GenerateRequest(messages, ask.decoding(setup.decoding), adapter=prompt.adapter)]
         case "options":
             return [LikelihoodRequest(messages, option, prompt.adapter) for option in row.options]
         case _:

@@ -235,3 +235,24 @@ def test_a_run_from_python_is_compared_too(tmp_path):
         )  # fmt: skip
     result = po.compare([tmp_path / "runs" / "a-001", tmp_path / "runs" / "b-001"])
     assert result.pairs[0].n == 24
+
+
+def test_a_prompt_whose_replies_are_cut_before_they_answer_is_named(tmp_path):
+    make_world(tmp_path)
+    (tmp_path / "wordy.py").write_text(
+        "from promptopt.contracts.model import Completion\n\n"
+        "def reply(text):\n"
+        "    word = text.rsplit('Input: ', 1)[1].split('\\n', 1)[0].upper()\n"
+        "    return Completion('Well, it', 'length') if 'slowly' in text else Completion(word)\n"
+    )
+    job = load_job(
+        tmp_path, [f"target={{model: 'python/{tmp_path}/wordy.py:reply', decoding: {{max_tokens: 2}}}}"]
+    )
+    notes = po.compare(
+        {"brief": po.Prompt("Write it."), "wordy": po.Prompt("Write it slowly.")}, job=job
+    ).notes
+    (cut,) = [note for note in notes if "answers of" in note]
+    assert cut == (
+        "target.decoding.max_tokens: seems to end replies before they have answered; got 24 of 24 answers of "
+        "wordy cut at 2 tokens, 100% of their score lost; raise it"
+    )

@@ -256,3 +256,25 @@ def test_options_that_need_a_file_are_refused_without_one(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "--shard, --part and --study go with --data" in err
     assert "--data and --out go together" in err
+
+
+def test_replies_cut_before_they_answer_are_told_over_all_parts(tmp_path, capsys):
+    make_job(tmp_path, target={"model": "python/wordy.py:reply", "decoding": {"max_tokens": 3}})
+    (tmp_path / "wordy.py").write_text(
+        "from promptopt.contracts.model import Completion\n\n"
+        "def reply(messages, max_tokens):\n"
+        "    number = int(messages[-1]['content'].split()[-1])\n"
+        "    words = ['well', 'let', 'me', 'see', 'yes' if number % 2 else 'no']\n"
+        "    text = words[-1] if max_tokens > 4 else ' '.join(words[:max_tokens])\n"
+        "    return Completion(text, 'stop' if max_tokens > 4 else 'length')\n"
+    )
+    data = write(tmp_path / "all.jsonl", 30)
+    argv = ["score", str(tmp_path / "job.yaml"), "--data", str(data), "--format", "jsonl", "--part", "10"]
+    assert main([*argv, "-q", "--out", str(tmp_path / "cut")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "note: target.decoding.max_tokens: seems to end replies before they have answered; got 30 of 30 "
+        "answers of the prompt cut at 3 tokens, 100% of their score lost; raise it"
+    ) in told
+    assert main([*argv, "-q", "--out", str(tmp_path / "whole"), "--set", "target.decoding.max_tokens=5"]) == 0
+    assert "note:" not in capsys.readouterr().out

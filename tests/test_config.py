@@ -357,3 +357,26 @@ def test_a_search_file_alone_needs_a_test_size_of_zero(tmp_path: Path) -> None:
     assert without.data.test is None
     with pytest.raises(ConfigError, match=r"data\.sizes\.test must be greater than or equal to 0; got -1"):
         job(tmp_path, text, "data.sizes.test=-1")
+
+
+def test_replies_that_reason_have_room_unless_the_job_says_how_long_replies_are(tmp_path: Path) -> None:
+    def lengths(*overrides: str) -> tuple[int, int | None]:
+        found = job(tmp_path, MINIMAL, *overrides)
+        assert job_from_dict(found.to_lock(), "/") == found
+        decoding = found.target.decoding.to_record(found.seed)
+        return decoding.max_tokens, decoding.reasoning_tokens
+
+    assert lengths() == lengths("target.decoding.temperature=0.5") == (64, 256)
+    assert lengths("target.decoding.max_tokens=16") == (16, None)
+    assert lengths("target.decoding.reasoning_tokens=99") == (64, 99)
+    assert lengths("target.decoding={max_tokens: 16, reasoning_tokens: 99}") == (16, 99)
+    with pytest.raises(ConfigError, match="reasoning_tokens"):
+        job(tmp_path, MINIMAL, "target.decoding.reasoning_tokens=0")
+
+
+def test_a_job_locked_before_there_was_room_to_reason_goes_on_as_it_began(tmp_path: Path) -> None:
+    lock = job(tmp_path, MINIMAL).to_lock()
+    del lock["target"]["decoding"]["reasoning_tokens"]
+    again = job_from_dict(lock, "/")
+    assert again.target.decoding.to_record(0).reasoning_tokens is None
+    assert again.to_lock() == lock

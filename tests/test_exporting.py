@@ -108,3 +108,16 @@ def test_everything_exported_is_ascii_or_utf_8_and_says_nothing_of_this_machine(
     assert json.loads(po.export(prompt, "mlflow").files["prompt.json"])["tags"] == {
         "promptopt.prompt": prompt.id
     }
+
+
+def test_the_limit_of_a_winner_is_that_of_its_program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_world(tmp_path)
+    for program, length, temperature in (
+        ("{name: single, max_tokens: 9, temperature: 0.5}", 9, 0.5),
+        ("{name: self_consistency, n: 1}", 256, 0.7),
+    ):
+        assert main(["run", ".", "-q", "--set", f"program={program}"]) == 0
+        decoding = source_of("runs/latest").decoding
+        assert (decoding.max_tokens, decoding.temperature) == (length, temperature)
+        assert decoding.reasoning_tokens is None

@@ -208,3 +208,30 @@ def test_kill_9_loses_no_acknowledged_call(tmp_path):
     journal = Journal(path)
     assert all(journal.get_call(str(index)) is not None for index in acknowledged)
     journal.close()
+
+
+def test_of_two_faults_the_first_is_raised_and_the_second_a_note_on_it(tmp_path, monkeypatch):
+    def broken():
+        raise JournalError("journal", "cannot be closed")
+
+    journal = Journal(tmp_path / "journal.sqlite")
+    monkeypatch.setattr(journal._store, "close", broken)
+    with pytest.raises(ValueError, match="the cause") as caught, journal:
+        raise ValueError("the cause")
+    assert caught.value.__notes__ == ["then, clearing up: journal: cannot be closed"]
+    with pytest.raises(JournalError, match="cannot be closed"), journal:
+        pass
+
+
+def test_a_batch_that_cannot_be_committed_does_not_hide_why_it_ended(tmp_path):
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        journal._store.query("DROP TABLE calls")
+
+        def work():
+            with journal.batch():
+                journal.put_call("k", "target", "{}", CALL)
+                raise ValueError("the cause")
+
+        with pytest.raises(ValueError, match="the cause") as caught:
+            work()
+        assert "calls" in caught.value.__notes__[0]

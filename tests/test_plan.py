@@ -4,13 +4,14 @@ import math
 from dataclasses import replace
 
 import pytest
+from judges import judged
 from toys import Exact, make_setup, rows
 
-from promptopt.contracts.model import GenerateRequest
+from promptopt.contracts.model import Decoding, GenerateRequest
 from promptopt.data import Columns, read
 from promptopt.errors import ConfigError, DataError
 from promptopt.plan import make_plan
-from promptopt.programs import SelfConsistency
+from promptopt.programs import PROGRAMS, FewShotChainOfThought, SelfConsistency, Single
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Price
 from promptopt.rewards.likelihood import LogLikelihood
@@ -116,3 +117,47 @@ def test_planning_calls_no_model():
     make_plan(setup)
     assert all(isinstance(r, GenerateRequest) for m in setup.models.values() for r in m.requests)
     assert sum(len(m.requests) for m in setup.models.values()) == 0
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS.keys() - {"single"}))
+def test_a_program_without_room_to_reason_is_warned_of_before(name):
+    seed = Prompt("Do something.", program=PROGRAMS[name]())
+    (note,) = make_plan(make_setup(prompt=seed, decoding=Decoding(16))).notes
+    assert note == (
+        f"target.decoding: 16 tokens leave replies of {name} no room to reason; they are cut before they "
+        "answer; give it reasoning_tokens: 256"
+    )
+    for enough in (Decoding(64), Decoding(16, reasoning_tokens=64)):
+        assert make_plan(make_setup(prompt=seed, decoding=enough)).notes == ()
+
+
+def test_answers_need_no_room_to_reason():
+    assert make_plan(make_setup(decoding=Decoding(4))).notes == ()
+
+
+def test_what_a_reply_costs_at_worst_is_what_its_own_limit_allows():
+    price = {"target": Price(0.0, 1e6)}
+
+    def worst(program):
+        setup = make_setup(
+            prompt=Prompt("Do something.", program=program),
+            prices=price,
+            decoding=Decoding(16, reasoning_tokens=99),
+        )
+        plan = make_plan(setup)
+        return plan.final_usd / plan.final_calls
+
+    assert worst(Single()) == pytest.approx(16)
+    assert worst(Single(max_tokens=3)) == pytest.approx(3)
+    assert worst(SelfConsistency(n=2)) == pytest.approx(99)
+
+
+def test_room_to_reason_costs_a_program_that_does_not_reason_nothing():
+    prices = {"target": Price(1.0, 1.0), "judge": Price(1.0, 1.0)}
+    with_room, without = (
+        make_plan(judged(prices=prices, decoding=Decoding(16, reasoning_tokens=room))) for room in (256, None)
+    )
+    assert with_room == without
+    thinking = Prompt("Do something.", program=FewShotChainOfThought())
+    dear = make_plan(judged(prices=prices, prompt=thinking, decoding=Decoding(16, reasoning_tokens=256)))
+    assert dear.final_usd > without.final_usd

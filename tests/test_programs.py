@@ -4,16 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptopt.contracts.model import Completion
+from promptopt.contracts.model import Completion, Decoding
 from promptopt.errors import BadInput, UnsupportedError
 from promptopt.programs import (
     PROGRAMS,
+    Ask,
     ChainOfThought,
     FewShotChainOfThought,
     LeastToMost,
     SelfConsistency,
     Single,
     behind,
+    first_asks,
     program_from_dict,
 )
 from promptopt.records import Message
@@ -223,3 +225,26 @@ def test_a_wrong_program_is_an_error_with_a_cure(saved, message):
 def test_programs_are_hashable_values():
     assert SelfConsistency(3) == SelfConsistency(3)
     assert len({SelfConsistency(3), SelfConsistency(3), SelfConsistency(4), Single(), ChainOfThought()}) == 4
+
+
+def test_replies_that_reason_have_a_limit_of_their_own_and_no_model_sees_it():
+    job = Decoding(16, 0.5, stop=("#",), seed=3, reasoning_tokens=99)
+    assert Ask(QUESTION).decoding(job) == Decoding(16, 0.5, stop=("#",), seed=3)
+    assert Ask(QUESTION, reasons=True).decoding(job) == Decoding(99, 0.5, stop=("#",), seed=3)
+    assert Ask(QUESTION, reasons=True).decoding(Decoding(16)) == Decoding(16)
+    assert Ask(QUESTION, temperature=0.0, max_tokens=7, reasons=True).decoding(job).max_tokens == 7
+    assert Ask(QUESTION, temperature=0.0).decoding(job).temperature == 0
+
+
+def test_all_programs_but_single_reason_and_the_answer_step_does_not():
+    asked = {name: drive(program(), lambda ask: "x")[1] for name, program in PROGRAMS.items()}
+    reasons = {name: [ask.reasons for asks in steps for ask in asks] for name, steps in asked.items()}
+    assert reasons == {
+        "single": [False],
+        "chain_of_thought": [True, False],
+        "few_shot_chain_of_thought": [True],
+        "self_consistency": [True] * 5,
+        "least_to_most": [True] * 3,
+    }
+    for name, program in PROGRAMS.items():
+        assert first_asks(program(), QUESTION) == asked[name][0]

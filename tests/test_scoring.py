@@ -258,3 +258,33 @@ def test_a_weighted_vote_asks_for_likelihoods_and_only_then_is_the_key_another(j
     assert [request.logprobs for request in asked] == [False] * 3 + [True] * 3
     assert "logprobs" not in request_text(asked[0])
     assert plain.cells[0].output == weighted.cells[0].output == "0"
+
+
+def test_a_cell_says_which_limit_ended_one_of_its_replies_and_the_journal_the_same_again(journal):
+    def reply(request):
+        text = request.messages[-1].content
+        return Completion("hm", "length" if "step by step" in text else "stop")
+
+    decoding = Decoding(16, reasoning_tokens=99)
+    prompts = [CAPITALS, replace(CAPITALS, program=ChainOfThought())]
+    made, _ = scorer(journal, fake(reply), decoding=decoding)
+    plain, thought = made.evaluate(prompts, EXAMPLES, "r", "search")
+    assert {cell.cut for cell in plain.cells} == {0}
+    assert {cell.cut for cell in thought.cells} == {99}
+    assert (plain.cut, thought.cut) == (0, 12)
+    again, _ = scorer(journal, fake(reply), decoding=decoding)
+    assert again.evaluate(prompts, EXAMPLES, "r", "search", buy=False) == [plain, thought]
+    always, _ = scorer(journal, fake(lambda request: Completion("hm", "length"), "other"), decoding=decoding)
+    (first,) = always.evaluate(prompts[1:], EXAMPLES[:1], "r", "search")
+    assert first.cells[0].cut == 99
+
+
+def test_what_programs_may_take_to_reason_is_no_part_of_a_request_and_of_no_key(journal):
+    asked = []
+    model = fake(lambda request: asked.append(request) or "HM")
+    for room in (None, 99):
+        made, _ = scorer(journal, model, decoding=Decoding(16, reasoning_tokens=room))
+        made.evaluate([CAPITALS], EXAMPLES, "r", "search")
+    assert len(asked) == 12
+    assert {request.decoding for request in asked} == {Decoding(16)}
+    assert "reasoning" not in request_text(asked[0])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
+from promptopt.proof.cutoff import Cutoff
 from promptopt.proof.stats import mean_interval
 from promptopt.records import Cell, Evaluation, Score
 from promptopt.tally import Tally
@@ -34,3 +37,13 @@ def test_failed_cells_are_counted_and_have_no_value():
     assert all(map(math.isnan, tally.interval()))
     assert math.isnan(Tally().mean)
     assert Tally.from_dict(tally.to_dict()) == tally
+
+
+def test_what_the_token_limit_cost_is_added_up_and_unknown_of_earlier_parts():
+    cells = [Cell("p", f"e{i}", score=Score(0.0), cut=8 if i < 6 else 0) for i in range(10)]
+    parts = [Tally.of(Evaluation("p", "r", tuple(cells[at : at + 5]))) for at in (0, 5)]
+    assert sum(parts, Tally()).cutoff == Cutoff(10, 6, 8, 6.0, 4.0)
+    data = json.loads(json.dumps(parts[0].to_dict()))
+    assert Tally.from_dict(data) == parts[0]
+    del data["cutoff"]
+    assert Tally.from_dict(data) == replace(parts[0], cutoff=Cutoff())

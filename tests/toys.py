@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from promptopt.contracts.model import GenerateRequest, ModelIdentity
+from promptopt.contracts.model import Completion, Decoding, GenerateRequest, ModelIdentity
 from promptopt.contracts.reward import Output
 from promptopt.data import read
+from promptopt.programs import Program
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Example, Message, Score
 from promptopt.run import execute
@@ -159,3 +160,25 @@ class Named:
     def search(self, session: Any) -> None:
         seed = session.task.seed_prompt
         session.score([seed.child(instruction=text, origin="x") for text in self.texts])
+
+
+def wordy(request: GenerateRequest) -> Completion:
+    """Reason in forty words before the answer, as far as the limit lets it."""
+    text = user_text(request)
+    words = [*["hmm"] * 40, read_input(text).upper()] if "step by step" in text else [read_input(text)]
+    most = request.decoding.max_tokens
+    return Completion(" ".join(words[:most]).replace("hmm ", ""), "length" if len(words) > most else "stop")
+
+
+def reasoning(
+    program: Program,
+    decoding: Decoding,
+    answer: Callable[[GenerateRequest], str | Completion] = wordy,
+    **changes: Any,
+) -> Setup:
+    """Return a small run whose target reasons as `wordy` does."""
+    changes.setdefault("searcher", Named("Write it again."))
+    models = {"target": fake(answer, "target"), "proposer": fake(answer, "proposer")}
+    return make_setup(
+        prompt=Prompt("Write it.", program=program), decoding=decoding, models=models, **changes
+    )

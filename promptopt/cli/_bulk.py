@@ -47,7 +47,7 @@ def print_scoring(found: Scoring) -> None:
     from ..progress import count, usd_text
     from ..proof.stats import format_number
     from ..visible import one_line
-    from ._table import console, table
+    from ._table import console, say, table
 
     totals = found.totals
     shown = table("prompt", {"mean": 5, "interval": 14, "rows": 6, "failed": 6, "unparsed": 8})
@@ -65,6 +65,8 @@ def print_scoring(found: Scoring) -> None:
             count(tally.unparsed),
         )
     console().print(shown)
+    for note in found.notes:
+        say("note:", note, 6)
     spent = f"{count(totals.calls)} calls, {count(totals.usage.tokens)} tokens"
     if totals.usd:
         spent += f", {usd_text(totals.usd)}"

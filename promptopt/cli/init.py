@@ -96,7 +96,7 @@ def _filled_in(text: str, data: Path, folder: Path, answer: str | None, prompt: 
     filled = {
         "  path: rows.jsonl\n": f"  {dump({'path': place}).rstrip()}   # inputs: {', '.join(rows.fields)}\n",
         "  answer: output ": f"  {dump({'answer': answer}).rstrip()} " if answer else "  # answer: output ",
-        "decoding: {max_tokens: 64}": f"decoding: {{max_tokens: {tokens}}}",
+        "decoding: {max_tokens: 64,": f"decoding: {{max_tokens: {tokens},",
         PROMPT: dump({"prompt": f"{written}\n"}),
     }
     for old, new in filled.items():

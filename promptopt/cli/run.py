@@ -333,11 +333,8 @@ def _bought(place: Path) -> int:
     file = RunFolder(place).journal
     if not file.exists():
         return 0
-    journal = Journal(file, read_only=True)
-    try:
+    with Journal(file, read_only=True) as journal:
         return journal.count("calls")
-    finally:
-        journal.close()
 
 
 def _shown(path: Path) -> str:

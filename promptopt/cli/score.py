@@ -102,10 +102,12 @@ def score(
     from rich.text import Text
 
     from ..api import score as score_prompts
+    from ..cuts import judged_alone, look_for_cuts
     from ..progress import progress_for
+    from ..proof.cutoff import Cutoff, cut_notes
     from ..proof.stats import format_number, mean_interval
     from ..visible import one_line
-    from ._table import console
+    from ._table import console, say
 
     job = job_of(config, overrides)
     given = [_read(text) for text in prompt or ()]
@@ -130,6 +132,10 @@ def score(
             str(evaluation.unparsed),
         )
     console().print(table)
+    if not quiet:
+        scored_cuts = judged_alone([(prompt, Cutoff.of(evaluation)) for prompt, evaluation in results])
+        for note in cut_notes(look_for_cuts(scored_cuts, job.target.decoding.to_record(job.seed))):
+            say("note:", note, 6)
 
 
 def _read(text: str) -> str | Path:

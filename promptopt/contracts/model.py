@@ -23,7 +23,7 @@ FailureReason = Literal["timeout", "server", "malformed", "rejected", "unsupport
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How a completion is decoded; every field is part of the cache key.
+    """How a completion is decoded; every field but the last is part of the cache key.
 
     Attributes:
         max_tokens: most tokens to generate.
@@ -32,6 +32,8 @@ class Decoding:
         stop: strings that end the completion; they are not part of its text.
         seed: sampling seed of the run. A model mixes in the request's `sample`, so that the n samples
             of one request differ and each is reproducible where the model allows it.
+        reasoning_tokens: most tokens of a reply that reasons before it answers, where a program asks for one;
+            None: `max_tokens`. A request's own decoding has it as `max_tokens`: no model sees this field.
     """
 
     max_tokens: int = 64
@@ -39,6 +41,7 @@ class Decoding:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Output:
         options: one entry per option of the example, in its order (`options` only).
         trace: the replies of all calls of the prompt's program, in order (`text` only).
         opinions: what the judge said to the reward's questions, in order (`AsksJudge` only).
+        cut: token limit that ended the first reply of the trace that one ended; 0: none was cut.
     """
 
     text: str = ""
@@ -52,6 +53,7 @@ class Output:
     options: tuple[OptionScore, ...] = field(default=())
     trace: tuple[str, ...] = ()
     opinions: tuple[Outcome, ...] = ()
+    cut: int = 0
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ..errors import ConfigError
-from ..programs import FewShotChainOfThought, SelfConsistency, Single
+from ..programs import FewShotChainOfThought, SelfConsistency, Single, first_asks
 from ..prompt import Prompt
 from ..records import Example, FrozenMap
 from ..template import slots
@@ -101,7 +101,7 @@ def lay_out(prompt: Prompt, format_name: str, *, weights: bool = False) -> Layou
     names = sorted({*slots(prompt.template.user), *slots(prompt.template.system)} & prompt.template.names())
     marks = _marks(json.dumps(prompt.to_dict(), ensure_ascii=False), len(names))
     row = Example("", FrozenMap(dict(zip(names, marks, strict=True))))
-    (ask, *_) = next(program.run(prompt.render(row), lambda text: text))
+    (ask, *_) = first_asks(program, prompt.render(row))
     back = dict(zip(marks, map(Slot, names), strict=True))
     messages = tuple(MessageLayout(one.role, tuple(_pieces(one.content, back))) for one in ask.messages)
     if not all(any(isinstance(piece, str) for piece in one.pieces) for one in messages[:-1]):

@@ -242,6 +242,7 @@ def _bought(spent: Spent) -> str:
 def _notes(s: Summary) -> list[str]:
     """Return what a reader should know besides: of the verdict, of the searcher, of an early end."""
     notes = list(s.verdict.notes) if s.verdict is not None else []
+    notes += s.cut_notes
     notes += [s.judge_check.note] if s.judge_check is not None and s.judge_check.note else []
     notes += [str(note["text"]) for note in s.result.get("search_notes", ())]
     if s.result.get("stopped") == "budget":
@@ -315,6 +316,11 @@ def _checks(s: Summary) -> list[tuple[bool, str]]:
     if (drift := guards.get("format")) is not None:
         shares = f"{drift['baseline']:.0%} of your prompt's replies, {drift['best']:.0%} of the winner's"
         checks.append((drift["best"] <= drift["baseline"], f"replies without a readable answer: {shares}"))
+    checks += [(False, note) for note in s.cut_notes]
+    if (counted := guards.get("cut")) and not s.cut_notes:
+        cut, cells = (sum(one[key] for one in counted) for key in ("cut", "cells"))
+        harmless = ", without harm" if cut else ""
+        checks.append((True, f"answers cut by the token limit: {cut:,} of {cells:,}{harmless}"))
     if (told := s.judge_check) is not None:
         passed = f"judge check: none of {told.pairs} canaries talked the judge into a score"
         untried = "judge check: no canary was sent to see whether the judge can be talked into scores"

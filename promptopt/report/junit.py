@@ -1,9 +1,9 @@
 """The report as JUnit XML, so that a CI job shows the verdict and every row that broke.
 
 Suite `verdict`: fails when there is no reliable improvement, when cells failed, when the winner repeats
-search rows, when the judge can be talked into scores. Suite `rows`: a row fails when the winner scores below
-the seed prompt there; without a score of both it is an error; a row that both get wrong passes, for nothing
-got worse.
+search rows, when replies are cut before they have answered, when the judge can be talked into scores.
+Suite `rows`: a row fails when the winner scores below the seed prompt there; without a score of both it is an
+error; a row that both get wrong passes, for nothing got worse.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def _verdict(suites: Element, s: Summary) -> None:
     overlap = (s.result.get("guards") or {}).get("overlap") or {}
     leak = f"the winner repeats row {overlap['example']}: {overlap['text']}" if overlap.get("example") else ""
     _case(suite, "verdict", "no search row leaks into the prompt", leak)
+    _case(suite, "verdict", "replies are not cut before they have answered", "; ".join(s.cut_notes))
     if s.judge_check is not None:
         _case(suite, "verdict", "the judge is not talked into scores", s.judge_check.note)
 

@@ -27,6 +27,7 @@ def _lines(s: Summary) -> Iterator[str]:
     if s.verdict is not None:
         yield from (*fenced(s.verdict.line), "")
         yield from (f"- {plain(note)}" for note in s.verdict.notes)
+    yield from (f"- {plain(note)}" for note in s.cut_notes)
     if s.judge_check is not None and s.judge_check.note:
         yield f"- {plain(s.judge_check.note)}"
     if s.best is not None and s.best != s.seed_prompt:

@@ -91,14 +91,12 @@ class Replay:
         return tuple(found)
 
     def _request(self, ask: Ask, prompt: Prompt) -> GenerateRequest:
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (("temperature", ask.temperature), ("max_tokens", ask.max_tokens))
-            if value is not None
-        }
-        decoding = replace(self._decoding, **changes)
         return GenerateRequest(
-            ask.messages, decoding, ask.sample, logprobs=ask.logprobs, adapter=prompt.adapter
+            ask.messages,
+            ask.decoding(self._decoding),
+            ask.sample,
+            logprobs=ask.logprobs,
+            adapter=prompt.adapter,
         )
 
     def _find(self, requests: Sequence[Request], role: str = "target") -> list[Exchange | None]:

@@ -13,6 +13,7 @@ from ..ledger import Spent
 from ..prompt import Prompt
 from ..proof.calibration import Reliability
 from ..proof.canaries import JudgeCheck
+from ..proof.cutoff import Cut, cut_notes
 from ..proof.stats import Interval
 from ..proof.verdict import Verdict
 from ..records import Example
@@ -240,6 +241,11 @@ class Summary:
         """Whether the judge can be talked into scores; None where no model judges."""
         data = (self.result.get("guards") or {}).get("judge")
         return None if data is None else JudgeCheck.from_dict(data)
+
+    @property
+    def cut_notes(self) -> tuple[str, ...]:
+        """Which token limits end replies before they have answered, a line each."""
+        return cut_notes([Cut.from_dict(cut) for cut in (self.result.get("guards") or {}).get("cut", ())])
 
     @property
     def spent(self) -> Spent:

@@ -67,7 +67,7 @@ def test_a_job_is_filled_in_for_rows_of_ones_own(tmp_path: Path, capsys: Capture
     assert row.answer in ("good", "bad")
     (message,) = setup.task.seed_prompt.render(row)
     assert message.content == f"Answer in a few words.\n\nInput: {row.inputs['text']}\nOutput:"
-    assert setup.decoding.max_tokens == 16
+    assert (setup.decoding.max_tokens, setup.decoding.reasoning_tokens) == (16, 256)
 
 
 def test_the_answer_and_the_prompt_can_be_named(tmp_path: Path, capsys: Capture) -> None:

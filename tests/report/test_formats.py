@@ -13,7 +13,10 @@ from xml.etree.ElementTree import fromstring
 
 import pytest
 from hostile import ACTS, SCRIPT, make_hostile_run
+from toys import reasoning
 
+from promptopt.contracts.model import Decoding
+from promptopt.programs import SelfConsistency
 from promptopt.report.data import render_json
 from promptopt.report.junit import render_junit
 from promptopt.report.markdown import fenced, plain, render_markdown
@@ -21,6 +24,8 @@ from promptopt.report.reading import read_run
 from promptopt.report.summary import Summary
 from promptopt.report.tables import guard, render_csv
 from promptopt.report.write import render
+from promptopt.run import execute
+from promptopt.runfolder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -127,3 +132,25 @@ def test_a_report_that_cannot_be_written_costs_no_result(
     folder, study = make_hostile_run(tmp_path / "run")
     assert study.verdict.reliable
     assert folder.result() is not None
+
+
+def test_replies_that_are_cut_are_told_in_every_format_and_fail_a_check(tmp_path: Path) -> None:
+    program = SelfConsistency(n=1, trigger="Let's think step by step.")
+    texts = {}
+    for room in (16, 256):
+        folder = RunFolder(tmp_path / str(room))
+        execute(reasoning(program, Decoding(16, reasoning_tokens=room)), folder)
+        found = read_run(folder.path)
+        texts[room] = {
+            "html": render(found, "html"),
+            "md": render(found, "md"),
+            "junit": render(found, "junit"),
+        }
+        (yours, *_) = json.loads(render(found, "json"))["guards"]["cut"]
+        assert (yours["cut"], yours["harmful"]) == ((25, True) if room == 16 else (0, False))
+    note = "target.decoding.reasoning_tokens: seems to end replies before they have answered; got 25 of 25"
+    assert plain(note) in texts[16]["md"]
+    assert texts[16]["html"].count(note) == 2  # under the verdict and among the checks
+    assert note in texts[16]["junit"]
+    assert "answers cut by the token limit: 0 of 25" in texts[256]["html"]
+    assert not [text for text in texts[256].values() if "seems to end" in text]
