@@ -81,16 +81,15 @@ def loaded() -> ctypes.CDLL | None:
 
 def fit(*states: torch.Tensor, width: int = LANES) -> bool:
     """Return whether the kernels take states: alike, on the CPU, of rows of a multiple of `width` numbers."""
-    first = states[0]
-    return (
-        first.device.type == "cpu"
-        and first.dtype in HALF
-        and all(
-            given.dtype == first.dtype and given.is_contiguous() and given.shape[-1] % width == 0
-            for given in states
-        )
-        and loaded() is not None
-    )
+    dtype = states[0].dtype
+    if dtype not in HALF or loaded() is None:
+        return False
+    for given in states:
+        if given.dtype != dtype or given.shape[-1] % width or given.device.type != "cpu":
+            return False
+        if not given.is_contiguous():
+            return False
+    return True
 
 
 def normed(states: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
