@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from promptopt.models import _cascade, _kernels, _llama, _ragged
+from promptopt.models import _cascade, _kernels, _llama, _parts, _ragged
 
 from .measure import seconds
 
@@ -85,7 +85,7 @@ class Floor:
         hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, kinds)]
         begin = model.get_input_embeddings()  # type: ignore[operator]
         hooks.append(begin.register_forward_pre_hook(lambda *_: self.forwards.append(Work())))
-        part, kernel, lanes, attends = _cascade.part, _ragged.kernel, _cascade.LANES, _kernels.attends
+        part, kernel, lanes, attends = _cascade.part, _ragged.kernel, _parts.LANES, _kernels.attends
 
         def seen_part(
             query: torch.Tensor,
@@ -103,12 +103,12 @@ class Floor:
             return kernel(*states, causal=causal)
 
         _cascade.part, _ragged.kernel = seen_part, seen_kernel  # type: ignore[assignment]
-        _cascade.LANES = 1
+        _parts.LANES = 1
         _kernels.attends = lambda _: False
         try:
             yield
         finally:
-            _cascade.part, _ragged.kernel, _cascade.LANES, _kernels.attends = part, kernel, lanes, attends
+            _cascade.part, _ragged.kernel, _parts.LANES, _kernels.attends = part, kernel, lanes, attends
             for hook in hooks:
                 hook.remove()
 

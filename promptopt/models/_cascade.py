@@ -1,7 +1,7 @@
 """Attention of packed tokens over branches that are kept apart and never copied, for transformers' models.
 
-Each part (a tile of the pack, a kept branch) is attended to on its own, and the results are merged by the
-logarithm of their sums of exponentials. Sources: Dao et al. 2022, "FlashAttention", section 3.1 (the merge);
+A pack's tokens see their tile of it and the branches above; a row's new token sees its row and the branches
+before it. Where a kernel for that can be had, it attends to all of this at once; else each is a part. Source:
 Juravsky et al. 2024, "Hydragen: High-Throughput LLM Inference with Shared Prefixes", section 3.
 
 Imports torch, so it is imported on first use only.
@@ -16,11 +16,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 from . import _kernels, _ragged
 from ._network import sent
+from ._parts import Rule, additive, beyond, by_kernel, evened, joined, merge, missing, part
 from ._ragged import RaggedPack, RaggedRows
 from ._tree import Ints, Key, Pack
 from ._virtual import States, override
@@ -30,25 +30,6 @@ FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text", "gpt2
 STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 """Rotary embeddings of a token that do not depend on what other tokens a forward holds."""
 NAME = "promptopt_cascade"
-HIDDEN = -1e30
-"""What masks add where nothing may be seen: finite, so that a part without anything to see has weight 0."""
-
-LANES = 16
-"""The CPU's kernel takes so many keys at once, and those that are left over one by one."""
-WORTH = 32
-"""From so many queries on it is worth copying keys so that none is left over."""
-
-Scores = tuple[torch.Tensor, torch.Tensor]
-"""Attention's output `[.., heads, queries, width]`; in float32, its log-sum-exp `[.., heads, queries]`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a layer attends: the factor on the products, the sliding window (tokens), the cap on products."""
-
-    scale: float
-    window: int | None
-    cap: float | None
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +149,7 @@ class PackLayout:
         if asked is not None and not len(asked):
             return query.transpose(1, 2)
         if _plain(rule, self._deepest) and _kernels.attends(query):
-            return self._by_kernels(layer, (query, key, value), rule.scale, asked)
+            return self._in_one_pass(layer, (query, key, value), rule.scale, asked)
         heads = key.shape[1]
         query, shape = _grouped(query, heads), query.shape
         share = query.shape[1] if query.shape[0] == heads else 1
@@ -178,12 +159,12 @@ class PackLayout:
             asking = Queries.of(low, high, asked)
             if not len(asking.positions):
                 continue
-            seen = _evened(low, high, key.shape[2]) if _by_kernel(query, rule) else slice(low, high)
+            seen = evened(low, high, key.shape[2]) if by_kernel(query, rule) else slice(low, high)
             mask, causal = self._tile(low, high, seen, asking, rule.window, query.dtype)
             scores.append(
                 part(query[:, :, asking.slots], key[:, :, seen], value[:, :, seen], rule, mask, causal)
             )
-        out, total = _joined(scores)
+        out, total = joined(scores)
         for low, high, name in self._pack.shared:
             asking, branch = Queries.of(low, high, asked), self._branches[name]
             if not len(asking.positions):
@@ -194,7 +175,7 @@ class PackLayout:
             merge(out[:, :, here], total[:, :, here], part(query[:, :, here], keys, values, rule, mask))
         return out.reshape(shape).transpose(1, 2)
 
-    def _by_kernels(
+    def _in_one_pass(
         self,
         layer: int,
         states: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
@@ -243,7 +224,7 @@ class PackLayout:
                 seen = (low <= at[None]) & (at[None] <= own) & (own < self._ends[None, keys])
                 if window is not None:
                     seen &= self.depths[own] - self.depths[None, keys] < window
-                mask = _additive(seen, dtype)
+                mask = additive(seen, dtype)
             self._masks[key] = mask
         mask = self._masks[key]
         return mask, mask is None
@@ -256,7 +237,7 @@ class PackLayout:
         if window is None or int(depths.max()) - branch.start < window:
             return None
         count = branch.keys[layer].shape[2]
-        return _beyond(sent(depths, self.depths.device), branch.start, count, window, dtype)
+        return beyond(sent(depths, self.depths.device), branch.start, count, window, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,36 +262,6 @@ def _plain(rule: Rule, deepest: int) -> bool:
     return rule.cap is None and (rule.window is None or deepest < rule.window)
 
 
-def _beyond(depths: torch.Tensor, start: int, count: int, window: int, dtype: torch.dtype) -> torch.Tensor:
-    at = torch.arange(start, start + count, device=depths.device)
-    return _additive(depths[:, None] - at[None] < window, dtype)
-
-
-def _by_kernel(query: torch.Tensor, rule: Rule) -> bool:
-    """Return whether torch's kernel for CPUs attends."""
-    return query.device.type == "cpu" and rule.cap is None
-
-
-def _missing(keys: int) -> int:
-    """Return how many keys more the kernel would take as soon as these."""
-    return -keys % LANES
-
-
-def _evened(low: int, high: int, size: int) -> slice:
-    """Return the range, and so much more of `size` tokens that no key is left over, if there is so much."""
-    more = _missing(high - low)
-    after = min(more, size - high)
-    return slice(low - more + after, high + after) if more - after <= low else slice(low, high)
-
-
-def _additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, _least(dtype))
-
-
-def _least(dtype: torch.dtype) -> float:
-    return max(HIDDEN, torch.finfo(dtype).min)
-
-
 def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
     """Give each key-value head its queries: `[1, all, n, w]` to `[heads, all / heads, n, w]`, a view."""
     return query if query.shape[1] == heads else torch.unflatten(query[0], 0, (heads, -1))
@@ -319,58 +270,6 @@ def _grouped(query: torch.Tensor, heads: int) -> torch.Tensor:
 def _spread(states: torch.Tensor, share: int) -> torch.Tensor:
     """Show each key-value head to its queries: `[1, heads, n, w]` to `[heads, share, n, w]`, a view."""
     return states if share == 1 else states[0][:, None].expand(-1, share, -1, -1)
-
-
-def _joined(scores: Sequence[Scores]) -> Scores:
-    """Put the tiles one behind the other."""
-    if len(scores) == 1:
-        return scores[0]
-    # Laid out by tokens, as the kernel returns them and the model wants them.
-    out = torch.cat([out.transpose(1, 2) for out, _ in scores], 1).transpose(1, 2)
-    return out, torch.cat([total for _, total in scores], 2)
-
-
-def part(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    rule: Rule,
-    mask: torch.Tensor | None = None,
-    causal: bool = False,
-) -> Scores:
-    """Attend to one part of what is seen; shapes `[batch, heads, tokens, width]`, the mask broadcasts."""
-    if _by_kernel(query, rule):
-        more = _missing(key.shape[-2])
-        if more and not causal and query.shape[-2] >= WORTH:
-            mask = query.new_zeros(1, key.shape[-2]) if mask is None else mask
-            mask = pad(mask, (0, more), value=_least(mask.dtype))
-            key, value = pad(key, (0, 0, 0, more)), pad(value, (0, 0, 0, more))
-        scores: Scores = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale
-        )
-        return scores
-    products = (query @ key.transpose(-1, -2)).float() * rule.scale
-    if rule.cap is not None:
-        products = torch.tanh(products / rule.cap) * rule.cap
-    if causal:
-        size = products.shape[-1]
-        mask = _additive(
-            torch.ones(size, size, dtype=torch.bool, device=products.device).tril(), products.dtype
-        )
-    if mask is not None:
-        products = products + mask
-    total = products.logsumexp(-1)
-    return (products - total[..., None]).exp().to(value.dtype) @ value, total
-
-
-def merge(out: torch.Tensor, total: torch.Tensor, more: Scores) -> None:
-    """Merge the scores of a further part into `out` and `total`, in place."""
-    weight = torch.sigmoid(more[1] - total)[..., None]
-    if out.dtype == torch.float32:
-        out.lerp_(more[0], weight)
-    else:
-        out.copy_(torch.lerp(out.float(), more[0].float(), weight))
-    total.copy_(torch.logaddexp(total, more[1]))
 
 
 @dataclass(slots=True, eq=False)
@@ -410,7 +309,7 @@ class RowLayout:
         """Attend as `Layout` says; the rows are the tokens."""
         keys, values = self.keys[layer], self.values[layer]
         rows, heads, size = len(self.lengths), key.shape[1], self.most + 1
-        size = min(size + _missing(size), keys.shape[2])
+        size = min(size + missing(size), keys.shape[2])
         keys[self.slots, :, self.lengths] = key[0].transpose(0, 1)
         values[self.slots, :, self.lengths] = value[0].transpose(0, 1)
         if _plain(rule, self.deepest) and _ragged.fits(query):
@@ -454,7 +353,7 @@ class RowLayout:
             seen = at[None] <= self.lengths[:, None]
             if window is not None:
                 seen &= self.lengths[:, None] - at[None] < window
-            self._masks[window, -1] = _additive(seen, dtype)[:, None, None]
+            self._masks[window, -1] = additive(seen, dtype)[:, None, None]
         return self._masks[window, -1]
 
     def _window(
@@ -463,4 +362,4 @@ class RowLayout:
         if window is None or self.deepest - branch.start < window:
             return None
         count = branch.keys[layer].shape[2]
-        return _beyond(self.depths[low:high], branch.start, count, window, dtype)
+        return beyond(self.depths[low:high], branch.start, count, window, dtype)

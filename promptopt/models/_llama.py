@@ -20,7 +20,8 @@ import torch
 from torch.nn.functional import silu
 
 from . import _kernels
-from ._cascade import Layout, PackLayout, Rule
+from ._cascade import Layout, PackLayout
+from ._parts import Rule
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
 """Model types whose layers are these: norm, attention, sum; norm, gated linear maps, sum."""

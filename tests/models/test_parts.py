@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptopt.models._cascade import LANES, WORTH, Rule, _evened, merge, part
+from promptopt.models._parts import LANES, WORTH, Rule, evened, merge, part
 
 RULE = Rule(0.125, None, None)
 
@@ -13,7 +13,7 @@ RULE = Rule(0.125, None, None)
 @given(low=st.integers(0, 60), count=st.integers(1, 60), after=st.integers(0, 60))
 def test_a_range_is_evened_where_there_is_room(low, count, after):
     high, size = low + count, low + count + after
-    keys = _evened(low, high, size)
+    keys = evened(low, high, size)
     assert 0 <= keys.start <= low < high <= keys.stop <= size
     more = keys.stop - keys.start - count
     assert more == (-count % LANES if -count % LANES <= size - count else 0)
