@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from .contracts.model import Decoding
 from .errors import shorten
-from .programs import Program, Single
+from .programs import Program, Single, reasons
 from .prompt import Prompt
 from .proof.cutoff import Cut, Cutoff
 from .records import Evaluation
@@ -42,7 +42,7 @@ def setting_of(program: Program, limit: int, decoding: Decoding) -> str:
     """Return the key of a job file that has a program's replies end at a limit."""
     if isinstance(program, Single) and program.max_tokens is not None:
         return "program.max_tokens"
-    reasoned = not isinstance(program, Single) and limit == (decoding.reasoning_tokens or decoding.max_tokens)
+    reasoned = reasons(program) and limit == (decoding.reasoning_tokens or decoding.max_tokens)
     return "target.decoding.reasoning_tokens" if reasoned else "target.decoding.max_tokens"
 
 

@@ -20,7 +20,7 @@ from .habits import Habits
 from .judging import ROLE
 from .ledger import Spent
 from .plan import proving_units
-from .programs import SelfConsistency, Single
+from .programs import reasons
 from .proof.power import Power, rehearsed_power
 from .rehearsal import SHORT, Rehearsal, rehearse
 from .setup import Setup
@@ -130,11 +130,10 @@ def assumed(setup: Setup, role: str) -> Habits:
         return Habits(reply=OPINION)
     answers = [len(row.answer.encode("utf-8", "replace")) for row in setup.task.splits.search if row.answer]
     mean = sum(answers) / len(answers) if answers else 16.0
-    program = setup.task.seed_prompt.program
-    if isinstance(program, Single) or (isinstance(program, SelfConsistency) and not program.trigger):
-        reply = min(setup.decoding.max_tokens, mean / 4 + 1)
-    else:  # replies that reason
+    if reasons(setup.task.seed_prompt.program):
         reply = (setup.decoding.reasoning_tokens or setup.decoding.max_tokens) / 2
+    else:
+        reply = min(setup.decoding.max_tokens, mean / 4 + 1)
     return Habits(reply=reply)
 
 

@@ -176,7 +176,7 @@ class DecodingSpec(Spec):
     max_tokens: Count = Field(default=64, description="most tokens of a reply")
     reasoning_tokens: Count | None = Field(
         default=None,
-        description="most tokens of a reply that reasons first, where `program` is not single; default: "
+        description="most tokens of a reply that reasons first, where `program` asks for that; default: "
         f"max_tokens if that is given, else {REASONING_TOKENS}",
     )
     temperature: Number = Field(default=0.0, ge=0, le=2, description="0 is greedy")

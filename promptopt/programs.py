@@ -181,9 +181,9 @@ class SelfConsistency(Named):
     Attributes:
         n: replies.
         temperature: of their decoding.
-        trigger: appended to ask for reasoning; empty where the prompt does so.
+        trigger: appended to ask for reasoning; empty where the prompt does so, or nothing is to be reasoned.
         answer: marker behind which the answer stands in a reply (as in few-shot chain of thought); empty: the
-            whole reply is looked at.
+            whole reply is looked at. With neither, a reply has no more room than an answer.
         vote: `majority`, or `weighted` by likelihood, for which the target must tell log-probabilities.
     """
 
@@ -213,9 +213,9 @@ class SelfConsistency(Named):
             UnsupportedError: the votes are weighted, and the target tells no log-probabilities.
         """
         asked = _append(messages, self.trigger) if self.trigger else messages
-        weighted = self.vote == "weighted"
+        weighted, reasons = self.vote == "weighted", bool(self.trigger or self.answer)
         replies = yield tuple(
-            Ask(asked, sample * self.n + index, self.temperature, weighted, reasons=True)
+            Ask(asked, sample * self.n + index, self.temperature, weighted, reasons=reasons)
             for index in range(self.n)
         )
         texts = [behind(reply.text, self.answer) if self.answer else reply.text for reply in replies]
@@ -284,6 +284,11 @@ PROGRAMS: dict[str, type[Any]] = {
 def first_asks(program: Program, messages: Messages) -> tuple[Ask, ...]:
     """Return what a program asks before it has seen a reply."""
     return next(program.run(messages, lambda text: text))
+
+
+def reasons(program: Program) -> bool:
+    """Return whether a program's first replies reason before they answer."""
+    return first_asks(program, (Message("user", ""),))[0].reasons
 
 
 def program_from_dict(data: dict[str, Any]) -> Program:

@@ -121,7 +121,8 @@ def test_planning_calls_no_model():
 
 @pytest.mark.parametrize("name", sorted(PROGRAMS.keys() - {"single"}))
 def test_a_program_without_room_to_reason_is_warned_of_before(name):
-    seed = Prompt("Do something.", program=PROGRAMS[name]())
+    options = {"trigger": "Think first."} if name == "self_consistency" else {}
+    seed = Prompt("Do something.", program=PROGRAMS[name](**options))
     (note,) = make_plan(make_setup(prompt=seed, decoding=Decoding(16))).notes
     assert note == (
         f"target.decoding: 16 tokens leave replies of {name} no room to reason; they are cut before they "
@@ -149,7 +150,8 @@ def test_what_a_reply_costs_at_worst_is_what_its_own_limit_allows():
 
     assert worst(Single()) == pytest.approx(16)
     assert worst(Single(max_tokens=3)) == pytest.approx(3)
-    assert worst(SelfConsistency(n=2)) == pytest.approx(99)
+    assert worst(SelfConsistency(n=2)) == pytest.approx(16)
+    assert worst(SelfConsistency(n=2, answer="Answer:")) == pytest.approx(99)
 
 
 def test_room_to_reason_costs_a_program_that_does_not_reason_nothing():

@@ -17,6 +17,7 @@ from promptopt.programs import (
     behind,
     first_asks,
     program_from_dict,
+    reasons,
 )
 from promptopt.records import Message
 
@@ -236,15 +237,18 @@ def test_replies_that_reason_have_a_limit_of_their_own_and_no_model_sees_it():
     assert Ask(QUESTION, temperature=0.0).decoding(job).temperature == 0
 
 
-def test_all_programs_but_single_reason_and_the_answer_step_does_not():
+def test_replies_reason_where_the_program_asks_for_it_and_in_the_answer_step_they_do_not():
     asked = {name: drive(program(), lambda ask: "x")[1] for name, program in PROGRAMS.items()}
-    reasons = {name: [ask.reasons for asks in steps for ask in asks] for name, steps in asked.items()}
-    assert reasons == {
+    told = {name: [ask.reasons for asks in steps for ask in asks] for name, steps in asked.items()}
+    assert told == {
         "single": [False],
         "chain_of_thought": [True, False],
         "few_shot_chain_of_thought": [True],
-        "self_consistency": [True] * 5,
+        "self_consistency": [False] * 5,
         "least_to_most": [True] * 3,
     }
     for name, program in PROGRAMS.items():
         assert first_asks(program(), QUESTION) == asked[name][0]
+        assert reasons(program()) == told[name][0]
+    assert reasons(SelfConsistency(trigger="Think."))
+    assert reasons(SelfConsistency(answer="Answer:"))

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 import transformers
 
+from promptopt.models import _kernels
 from promptopt.models._batch import Job, Pair
 
-from .contenders import Harness, continuous, generate, loop, our_tokens, ours, padded, ranked
+from .contenders import Harness, continuous, generate, loop, our_tokens, ours, padded, ranked, unaided
 from .floor import Floor, Rates
 from .measure import Bench, peak, seconds, table
 from .models import SHAPES, build
@@ -91,6 +92,8 @@ def _likelihood(
             runs["floor"] = floor.run
             runs["linear"] = lambda: floor.run(attention=False)
             runs["whole floor"] = whole.run
+        if not bench.gpu and _kernels.loaded() is not None:
+            runs["without kernels"] = lambda: unaided(model, pairs)
     scale = {}
     for name, rival in rivals.items():
         sample = bench.cut(name, rival, chunks(groups, LEAST.get(name, 16)))
@@ -109,7 +112,9 @@ def _likelihood(
             "share of linear layers": times["linear"] / mine if "linear" in times else None,
             "share of the roofline": floor.roofline(rates) / mine,
             "MiB": bench.peak(runs["ours"]),
-            "times ours": {name: times[name] / mine for name in rivals if name in times},
+            "times ours": {
+                name: times[name] / mine for name in (*rivals, "without kernels") if name in times
+            },
         }
         checked = [pair for group in groups for pair in group][:CHECKED]
         table_ = dict(zip(pairs, found, strict=True))

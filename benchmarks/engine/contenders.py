@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from promptopt.contracts.model import Failure, Likelihood
+from promptopt.models import _kernels
 from promptopt.models._batch import Job, Pair
 from promptopt.models._network import FORWARD_TOKENS, Network, room
 from promptopt.models._packed import PackedEngine
@@ -35,6 +36,16 @@ def packed(model: Any) -> PackedEngine:
 
 def ours(model: Any, pairs: Sequence[Pair]) -> list[float]:
     return values(dict(packed(model).score(pairs, lambda _: True)), pairs)
+
+
+def unaided(model: Any, pairs: Sequence[Pair]) -> list[float]:
+    """Score pairs as we do where there is no C compiler."""
+    loaded = _kernels.loaded
+    _kernels.loaded = lambda: None  # type: ignore[assignment]
+    try:
+        return ours(model, pairs)
+    finally:
+        _kernels.loaded = loaded
 
 
 def values(found: Mapping[Pair, Likelihood | Failure], pairs: Sequence[Pair]) -> list[float]:
