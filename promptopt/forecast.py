@@ -66,11 +66,11 @@ def foresee(
     found = dry_run(make, clock)
     if isinstance(found, str):
         return found
-    setup, habits, rehearsal, trial = found
+    setup, habits, rehearsal, trial, setting_up = found
     elsewhere = [role for role in setup.models if role not in trial.models]
     waits = [_waiting(setup.models[role], rehearsal.batches[role], latency) for role in elsewhere]
     known = [wait for wait in waits if wait is not None]
-    seconds = rehearsal.seconds + trial.seconds(rehearsal) + sum(known)
+    seconds = setting_up + rehearsal.seconds + trial.seconds(rehearsal) + sum(known)
     return Forecast(
         spent=rehearsal.spent,
         seconds=seconds if len(known) == len(waits) else None,
@@ -80,12 +80,16 @@ def foresee(
 
 
 class DryRun(NamedTuple):
-    """A rehearsed run: its parts, how its models are taken to answer, what it asked, what was tried."""
+    """A rehearsed run: its parts, how its models are taken to answer, what it asked, what was tried.
+
+    `setting_up` are the seconds that its parts take to be made.
+    """
 
     setup: Setup
     habits: Mapping[str, Habits]
     rehearsal: Rehearsal
     trial: Trial
+    setting_up: float
 
 
 def dry_run(make: Callable[[], Setup], clock: Callable[[], float] = time.perf_counter) -> DryRun | str:
@@ -107,11 +111,14 @@ def dry_run(make: Callable[[], Setup], clock: Callable[[], float] = time.perf_co
             habits |= trial.first(rehearsal, habits)
             habits |= trial.throughout(rehearse(make(), habits, clock), habits)
             rehearsal = rehearse(make(), habits, clock)
+        begun = clock()
+        make()
+        setting_up = clock() - begun
     except UnsupportedError as error:  # the models themselves were found able when the run was planned
         return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
     except PromptOptError as error:
         return f"the search cannot be rehearsed ({error})"
-    return DryRun(setup, habits, rehearsal, trial)
+    return DryRun(setup, habits, rehearsal, trial, setting_up)
 
 
 def _power(setup: Setup, scores: Sequence[float]) -> Power | None:

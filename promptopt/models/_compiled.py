@@ -49,7 +49,7 @@ def library(source: Path, folder: Path | None = None) -> ctypes.CDLL | None:
             return kept
         with tempfile.TemporaryDirectory() as own:
             return ctypes.CDLL(str(_compile(command, Path(own) / name)))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:  # also: what `CC` says is no command
         log.info("%s is not used: %s", source.name, error)
         return None
 

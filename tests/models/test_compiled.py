@@ -94,8 +94,9 @@ def test_where_nothing_can_be_kept_it_is_compiled_for_the_process(source, tmp_pa
     assert library(source, tmp_path / "file" / "cache").seven() == 7
 
 
-def test_without_a_compiler_there_is_none(source, folder, monkeypatch):
-    monkeypatch.setenv("CC", "no-such-compiler")
+@pytest.mark.parametrize("said", ["no-such-compiler", "", '"cc'])
+def test_without_a_compiler_there_is_none(source, folder, monkeypatch, said):
+    monkeypatch.setenv("CC", said)
     assert library(source, folder) is None
 
 
