@@ -80,14 +80,17 @@ def loaded() -> ctypes.CDLL | None:
 
 
 def fit(*states: torch.Tensor, width: int = LANES) -> bool:
-    """Return whether the kernels take states: alike, on the CPU, of rows of a multiple of `width` numbers."""
+    """Return whether the kernels take states: alike, on the CPU, of rows of a multiple of `width` numbers.
+
+    They keep no gradients: what wants one is not taken.
+    """
     dtype = states[0].dtype
     if dtype not in HALF or loaded() is None:
         return False
     for given in states:
         if given.dtype != dtype or given.shape[-1] % width or given.device.type != "cpu":
             return False
-        if not given.is_contiguous():
+        if given.requires_grad or not given.is_contiguous():
             return False
     return True
 
@@ -140,6 +143,7 @@ def attends(query: torch.Tensor) -> bool:
         query.device.type == "cpu"
         and query.dtype in HALF
         and query.shape[-1] % BLOCK == 0
+        and not query.requires_grad
         and loaded() is not None
         and (query.dtype == torch.float32 or _tiled())
     )

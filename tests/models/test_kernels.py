@@ -191,6 +191,7 @@ def test_what_does_not_fit_is_left_to_torch():
     assert fit(states, torch.zeros(32))
     assert not fit(states, torch.zeros(32, dtype=torch.bfloat16))
     assert not fit(states.half())
+    assert not fit(states, torch.zeros(32, requires_grad=True))
     assert not fit(states.double())
     assert not fit(states.t())
     assert not fit(torch.zeros(4, 24))
@@ -198,6 +199,7 @@ def test_what_does_not_fit_is_left_to_torch():
     assert not fit(torch.zeros(4, 32, device="meta"))
     assert attends(torch.zeros(4, 1, 64))
     assert not attends(torch.zeros(4, 1, 48))
+    assert not attends(torch.zeros(4, 1, 64, requires_grad=True))
     assert not attends(torch.zeros(4, 1, 64, dtype=torch.float16))
 
 
