@@ -115,7 +115,8 @@ def test_the_limit_of_a_winner_is_that_of_its_program(tmp_path, monkeypatch):
     make_world(tmp_path)
     for program, length, temperature in (
         ("{name: single, max_tokens: 9, temperature: 0.5}", 9, 0.5),
-        ("{name: self_consistency, n: 1}", 256, 0.7),
+        ("{name: self_consistency, n: 1}", 64, 0.7),
+        ("{name: self_consistency, n: 1, trigger: Think.}", 256, 0.7),
     ):
         assert main(["run", ".", "-q", "--set", f"program={program}"]) == 0
         decoding = source_of("runs/latest").decoding

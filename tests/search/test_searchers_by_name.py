@@ -92,9 +92,12 @@ def test_killed_and_resumed_it_buys_nothing_twice_and_keeps_its_budget(tmp_path,
         assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
         mine = server.seen[needed:]
         assert again(mine) <= CONCURRENCY, "more was asked again than can have been under way"
-        assert needed - CONCURRENCY <= len(mine) <= min(CALLS, needed + CONCURRENCY)
+        # Where all is spent, what the kill lost is missing at the end; the rest may not pay for a whole step.
+        paid = needed + CONCURRENCY <= CALLS
+        least = needed - CONCURRENCY if paid else needed - 2 * CONCURRENCY
+        assert least <= len(mine) <= min(CALLS, needed + CONCURRENCY)
         resumed = capsys.readouterr().out
-        if needed + CONCURRENCY <= CALLS:  # else what the kill lost may have been the last it could pay
+        if paid:
             assert resumed == whole
         assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
         assert capsys.readouterr().out == resumed
