@@ -40,10 +40,14 @@ def judged_alone(scored: Sequence[tuple[Prompt, Cutoff]]) -> list[Judged]:
 
 def setting_of(program: Program, limit: int, decoding: Decoding) -> str:
     """Return the key of a job file that has a program's replies end at a limit."""
-    if isinstance(program, Single) and program.max_tokens is not None:
+    if _has_own_limit(program):
         return "program.max_tokens"
     reasoned = reasons(program) and limit == (decoding.reasoning_tokens or decoding.max_tokens)
     return "target.decoding.reasoning_tokens" if reasoned else "target.decoding.max_tokens"
+
+
+def _has_own_limit(program: Program) -> bool:
+    return isinstance(program, Single) and program.max_tokens is not None
 
 
 def judged_in(
@@ -65,8 +69,7 @@ def judged_in(
     largest: dict[Program, Judged] = {}
     for candidate in candidates:
         program = candidate.prompt.program
-        own = isinstance(program, Single) and program.max_tokens is not None
-        if own or program in (seed_prompt.program, best.program):
+        if _has_own_limit(program) or program in (seed_prompt.program, best.program):
             continue
         for evaluation in filter(None, (candidate.test, candidate.select, candidate.search)):
             known, counts = largest.get(program), Cutoff.of(evaluation)

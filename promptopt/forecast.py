@@ -105,15 +105,15 @@ def dry_run(make: Callable[[], Setup], clock: Callable[[], float] = time.perf_co
             return f"the search trains {searcher.trains}, which cannot be rehearsed without training it"
     habits = {role: assumed(setup, role) for role in setup.models}
     try:
-        rehearsal = rehearse(make(), habits, clock)
+        begun = clock()
+        fresh = make()
+        setting_up = clock() - begun
+        rehearsal = rehearse(fresh, habits, clock)
         trial = Trial(setup, clock)
         if trial.models:
             habits |= trial.first(rehearsal, habits)
             habits |= trial.throughout(rehearse(make(), habits, clock), habits)
             rehearsal = rehearse(make(), habits, clock)
-        begun = clock()
-        make()
-        setting_up = clock() - begun
     except UnsupportedError as error:  # the models themselves were found able when the run was planned
         return f"the search cannot be rehearsed with stand-ins for the models ({error.where})"
     except PromptOptError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .contracts.model import GenerateRequest, LikelihoodRequest, Request
+from .contracts.model import LikelihoodRequest, Request
 from .contracts.reward import AsksJudge, OptionScore, Output, Reward
 from .contracts.searcher import ParticularSearcher
 from .errors import BadInput, ConfigError, DataError
@@ -259,8 +259,6 @@ def _request(setup: Setup, row: Example) -> Request:
     messages = setup.task.seed_prompt.render(row)
     if setup.task.reward.needs == "text":
         ask, *_ = first_asks(setup.task.seed_prompt.program, messages)
-        return GenerateRequest(
-            ask.messages, ask.decoding(setup.decoding), adapter=setup.task.seed_prompt.adapter
-        )
+        return ask.request(setup.decoding, setup.task.seed_prompt.adapter)
     longest = max((row.answer, *row.options), key=len)
     return LikelihoodRequest(messages, longest, setup.task.seed_prompt.adapter)

@@ -16,7 +16,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-from .contracts.model import Completion, Decoding
+from .adapter import Adapter
+from .contracts.model import Completion, Decoding, GenerateRequest
 from .errors import ConfigError, UnsupportedError, did_you_mean
 from .plugins import construct
 from .records import Message
@@ -55,6 +56,11 @@ class Ask:
             job.stop,
             job.seed,
         )
+
+    def request(self, job: Decoding, adapter: Adapter | None = None) -> GenerateRequest:
+        """Return what a model is asked."""
+        decoding = self.decoding(job)
+        return GenerateRequest(self.messages, decoding, self.sample, logprobs=self.logprobs, adapter=adapter)
 
 
 Run = Generator[tuple[Ask, ...], tuple[Completion, ...], str]

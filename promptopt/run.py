@@ -6,14 +6,14 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from .aliases import ModelChanged
 from .calls import never
 from .contest import Contest
-from .errors import JournalError
+from .errors import JournalError, noted_on
 from .events import Listener, Notice, ignore, tell_both
 from .history import History
 from .journal import Journal
@@ -76,9 +76,9 @@ def execute(
             found = _to_verdict(
                 setup, journal, workdir, hear, others, folder.path if folder else None, stopped
             )
-        except BaseException:
+        except BaseException as error:
             if folder is not None:
-                with suppress(JournalError):  # of two faults, the first is told
+                with noted_on(error):
                     folder.write_rows(splits.seen)
             raise
         if folder is not None:

@@ -18,7 +18,6 @@ from .contracts.model import (
     Completion,
     Decoding,
     Failure,
-    GenerateRequest,
     LikelihoodRequest,
     Outcome,
     Request,
@@ -262,7 +261,7 @@ class Scorer:
             running[place] = (run, next(run))
         while running:
             requests = [
-                self._request(wish, slots[place].prompt)
+                wish.request(self._decoding, slots[place].prompt.adapter)
                 for place, (_, asks) in running.items()
                 for wish in asks
             ]
@@ -298,15 +297,6 @@ class Scorer:
             if reply.finish == "length":
                 return ask.decoding(self._decoding).max_tokens
         return 0
-
-    def _request(self, ask: Ask, prompt: Prompt) -> GenerateRequest:
-        return GenerateRequest(
-            ask.messages,
-            ask.decoding(self._decoding),
-            ask.sample,
-            logprobs=ask.logprobs,
-            adapter=prompt.adapter,
-        )
 
     def _likelihoods(self, slots: list[_Slot], reward: Reward, ask: _AskModel) -> list[_Made]:
         """Score each row's main answer as the reply."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 
-from .contracts.model import Completion, Failure, GenerateRequest, Likelihood, LikelihoodRequest, Request
+from .contracts.model import Completion, Failure, Likelihood, LikelihoodRequest, Request
 from .contracts.reward import AsksJudge, Needs, OptionScore, Output
 from .errors import TemplateError
 from .programs import Single, first_asks
@@ -41,7 +41,7 @@ def _requests(setup: Setup, prompt: Prompt, row: Example, messages: tuple[Messag
     match setup.task.reward.needs:
         case "text":
             (ask,) = first_asks(prompt.program, messages)
-            return [GenerateRequest(messages, ask.decoding(setup.decoding), adapter=prompt.adapter)]
+            return [ask.request(setup.decoding, prompt.adapter)]
         case "options":
             return [LikelihoodRequest(messages, option, prompt.adapter) for option in row.options]
         case _:

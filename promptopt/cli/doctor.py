@@ -86,10 +86,10 @@ def _devices() -> list[str]:
         return ["local models need the extra `local`"]
     gpus = [_gpu(torch, index) for index in range(torch.cuda.device_count())]
     other = "mps" if torch.backends.mps.is_available() else "cpu"
-    return gpus or [f"{other}, {torch.get_num_threads()} threads{'' if other == 'mps' else _kernels()}"]
+    return gpus or [f"{other}, {torch.get_num_threads()} threads{'' if other == 'mps' else _of_kernels()}"]
 
 
-def _kernels() -> str:
+def _of_kernels() -> str:
     """Say whether a CPU runs the kernels in C."""
     from ..models import _kernels
 

@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if argv is None else argv)
         code = app(args=given or ["--help"], prog_name="promptopt", standalone_mode=False)
     except PromptOptError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail("; ".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code)
     except TyperException as error:
         return _fail(_usage(error), 2)
     except (KeyboardInterrupt, typer.Abort):

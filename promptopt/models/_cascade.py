@@ -187,7 +187,9 @@ class PackLayout:
         above = []
         for low, high, name in self._pack.shared:
             slots, branch = Queries.of(low, high, asked).slots, self._branches[name]
-            above.append(_kernels.Above.of(slots.start, slots.stop, branch.keys[layer], branch.values[layer]))
+            if slots.start < slots.stop:
+                kept = branch.keys[layer], branch.values[layer]
+                above.append(_kernels.Above.of(slots.start, slots.stop, *kept))
         query, key, value = (given[0].transpose(0, 1) for given in states)
         return _kernels.attended((query, key, value), places, above, scale)[None]
 

@@ -2,7 +2,7 @@
  * memory. States are float32, or bfloat16 in memory and float32 in registers; strides and places count numbers.
  *
  * Written in the vectors of GCC and Clang, so that any processor can run it; where AVX-512 or AMX is at hand, a few
- * steps use what it has. Built by _kernels.py for the processor it runs on.
+ * steps use what it has. Built by _compiled.py for the processor it runs on.
  *
  * Sources: Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; Su et al. 2021, "RoFormer", section 3.4.2;
  * Shazeer 2020, "GLU Variants Improve Transformer"; Dao et al. 2022, "FlashAttention", algorithm 1; Juravsky et al.

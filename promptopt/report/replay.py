@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..contracts.model import Completion, Decoding, Failure, GenerateRequest, LikelihoodRequest, Request
+from ..contracts.model import Completion, Decoding, Failure, LikelihoodRequest, Request
 from ..contracts.reward import AsksJudge, Output
 from ..errors import PromptOptError
 from ..judging import ROLE
 from ..keys import key_of, request_text
-from ..programs import Ask, Single
+from ..programs import Single
 from ..prompt import Prompt
 from ..records import Example, canonical_json
 from .archive import Archive, Exchange
@@ -71,7 +71,7 @@ class Replay:
         requests: list[Request] = []
         for example in examples:
             (ask,) = next(_walk(prompt, example, 0))
-            requests.append(self._request(ask, prompt))
+            requests.append(ask.request(self._decoding, prompt.adapter))
         return self._find(requests)
 
     def _program(self, prompt: Prompt, example: Example, sample: int) -> tuple[Exchange, ...]:
@@ -79,7 +79,7 @@ class Replay:
         try:
             asks = next(walk)
             while True:
-                step = self._find([self._request(ask, prompt) for ask in asks])
+                step = self._find([ask.request(self._decoding, prompt.adapter) for ask in asks])
                 found += [exchange for exchange in step if exchange is not None]
                 answers = [exchange.outcome for exchange in step if exchange is not None]
                 replies = tuple(answer for answer in answers if isinstance(answer, Completion))
@@ -89,15 +89,6 @@ class Replay:
         except (StopIteration, PromptOptError):  # the answer is spoken, or could not be
             pass
         return tuple(found)
-
-    def _request(self, ask: Ask, prompt: Prompt) -> GenerateRequest:
-        return GenerateRequest(
-            ask.messages,
-            ask.decoding(self._decoding),
-            ask.sample,
-            logprobs=ask.logprobs,
-            adapter=prompt.adapter,
-        )
 
     def _find(self, requests: Sequence[Request], role: str = "target") -> list[Exchange | None]:
         keys = [key_of(self._identities[role], request_text(request)) for request in requests]

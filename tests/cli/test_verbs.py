@@ -116,7 +116,7 @@ def test_doctor_tells_versions_and_cures(capsys: Capture) -> None:
 
 
 def test_doctor_says_whether_local_models_have_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    from promptopt.cli.doctor import _kernels as said
+    from promptopt.cli.doctor import _of_kernels as said
     from promptopt.models import _kernels
 
     monkeypatch.setattr(_kernels, "loaded", object)
