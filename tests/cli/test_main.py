@@ -120,3 +120,19 @@ def test_plugins_are_listed_with_what_they_are(capsys: Capture) -> None:
     for kind, name in (("searcher", "ape"), ("reward", "exact_match"), ("model", "hf"), ("selector", "full")):
         (line,) = [line for line in out.splitlines() if line.split()[:2] == [kind, name]]
         assert len(line.split()) > 4
+
+
+def test_a_fault_of_clearing_up_is_told_behind_the_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from promptopt.errors import noted_on
+
+    def fail(*_: object, **__: object) -> None:
+        first = ConfigError("budget", "is spent")
+        with noted_on(first):
+            raise OSError("the disk is full")
+        raise first
+
+    monkeypatch.setattr("promptopt.cli.main.app", fail)
+    assert main(["ls"]) == 2
+    assert capsys.readouterr().err == "budget: is spent; then, clearing up: the disk is full\n"
