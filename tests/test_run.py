@@ -22,6 +22,7 @@ from promptopt.events import Notice, Scored, Stage
 from promptopt.prompt import Prompt
 from promptopt.records import Budget, Message
 from promptopt.run import execute
+from promptopt.runfolder import RunFolder
 
 
 def test_a_better_prompt_is_found_and_proved_on_unseen_rows():
@@ -136,6 +137,21 @@ class Peeking:
     def search(self, session):
         stranger = replace(session.task.rows[0], id="of another split")
         session.score([session.task.seed_prompt], [stranger])
+
+
+def test_a_full_disk_after_a_fault_is_noted_on_it(tmp_path, monkeypatch):
+    folder, written = RunFolder(tmp_path / "run"), []
+    folder.path.mkdir()
+
+    def write_rows(self, rows):
+        written.append(rows)
+        if len(written) > 1:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(RunFolder, "write_rows", write_rows)
+    with pytest.raises(BudgetExhausted) as caught:
+        execute(make_setup(budget=Budget(calls=15)), folder)
+    assert caught.value.__notes__ == ["then, clearing up: no space left"]
 
 
 def test_a_searcher_cannot_score_on_foreign_rows():
